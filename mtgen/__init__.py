@@ -1,0 +1,43 @@
+"""mtgen: text, translation and pictures from one small open model on two CPU cores.
+
+Importing this package loads nothing: torch and the weights come with `load()`.
+"""
+
+from __future__ import annotations
+
+from mtgen.errors import BadRequestError, MtgenError
+from mtgen.requests import Generation, Message, TextRequest
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BadRequestError",
+    "Generation",
+    "Message",
+    "MtgenError",
+    "TextRequest",
+    "load",
+]
+
+
+def load(trunk=None, *, precision: str = "packed", progress: bool = True):
+    """Loads the shared model and returns the pipeline, the one door to it.
+
+    Args:
+        trunk: Folder of a Llama-family checkpoint in the Hugging Face layout, or the
+            pinned GGUF file. None takes the pinned trunk, downloading it once if need be.
+        precision: `"packed"` (4-bit weights, bf16 activations) or `"float32"` (reference).
+        progress: Show progress bars on standard error.
+
+    Returns:
+        A `mtgen.pipeline.Pipeline`.
+
+    Raises:
+        TrunkNotFoundError: no origin could give the weights.
+        CorruptedFileError: the weights given are not what they should be.
+        ConfigError: the checkpoint is of another architecture.
+        CacheWriteError: the converted weights could not be stored.
+    """
+    from mtgen.pipeline import Pipeline
+
+    return Pipeline.load(trunk, precision=precision, progress=progress)

@@ -1,0 +1,64 @@
+"""What every mtgen command line shares: strict flags, the --json contract, exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from mtgen.errors import BadRequestError, MtgenError
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells expect."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses abbreviations, and reports a bad flag the way every other bad request is."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.ArgumentDefaultsHelpFormatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise BadRequestError(f"{message}; see '{self.prog} --help'")
+
+
+def print_json(record: Any) -> None:
+    """One object on standard output; lone surrogates and the like stay escaped."""
+    print(json.dumps(record, ensure_ascii=True, allow_nan=False))
+
+
+def run(command: Callable[[list[str]], int | None], arguments: Sequence[str] | None = None) -> int:
+    """Runs a command and turns whatever happens into one sentence and an exit code.
+
+    Returns:
+        0 on success, 2 on a bad request, 1 on any other failure, 130 after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = command(arguments) or 0
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except MtgenError as error:
+        return fail(error, error.exit_code, arguments)
+    except (OSError, MemoryError) as error:
+        return fail(error, 1, arguments)
+
+
+def fail(error: BaseException, code: int, arguments: Sequence[str]) -> int:
+    """Says what went wrong in one sentence, and as an object where --json was asked for."""
+    sentence = str(error) or type(error).__name__
+    print(f"error: {sentence}", file=sys.stderr)
+    if "--json" in arguments:
+        print_json({"error": sentence, "type": type(error).__name__})
+    return code

@@ -1,0 +1,217 @@
+"""Runs a Llama-family trunk: token ids in, logits out, with a key/value cache.
+
+`Runtime` is all that the rest of mtgen knows of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from mtgen.engine.linear import Checkpoint, Int8Head, Linear, QuantisedMatrix, pack
+from mtgen.errors import ConfigError, SettingError
+from mtgen.model.config import TrunkConfig
+
+Precision = Literal["packed", "float32"]
+
+
+class KVCache:
+    """Keys and values of one stream; belongs to one request and dies with it."""
+
+    def __init__(self, config: TrunkConfig, capacity: int, dtype: torch.dtype) -> None:
+        shape = (config.n_layer, 1, config.n_kv_head, capacity, config.head_dim)
+        self.keys: Float[Tensor, "L 1 G P D"] = torch.empty(shape, dtype=dtype)
+        self.values: Float[Tensor, "L 1 G P D"] = torch.empty(shape, dtype=dtype)
+        self.capacity = capacity
+        self.length = 0
+        """Positions filled so far."""
+
+
+class Runtime(Protocol):
+    """What a way of running the trunk must offer."""
+
+    config: TrunkConfig
+    precision: str
+
+    def new_cache(self, capacity: int) -> KVCache:
+        """An empty cache for up to `capacity` positions."""
+        ...
+
+    def forward(
+        self, ids: Int64[Tensor, " T"], cache: KVCache, *, all_logits: bool = False
+    ) -> Float[Tensor, "R V"]:
+        """Appends `ids` to the stream.
+
+        Args:
+            ids: Token ids, at least one; their keys and values are added to `cache`.
+            cache: The stream so far.
+            all_logits: Return logits after every id, not only after the last.
+
+        Returns:
+            float32 logits; R is len(ids) with `all_logits`, else 1.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """Weights of one layer, Q with K and V, and gate with up, fused into one product each."""
+
+    attn_norm: Tensor
+    qkv: Linear
+    out: Linear
+    ffn_norm: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+def pairs_from_halves(n_rows: int, head_dim: int) -> Int64[Tensor, " N"]:
+    """Row order that puts the two partners of each rotation side by side.
+
+    `transformers` keeps the partners half a head apart; side by side they are one complex
+    number, and the rotation one product (RoFormer, arXiv:2104.09864, equation 34).
+    """
+    return torch.arange(n_rows).view(-1, 2, head_dim // 2).transpose(1, 2).flatten()
+
+
+class LlamaRuntime:
+    """The trunk on a CPU, in plain PyTorch operations, nothing compiled."""
+
+    def __init__(self, folder: Path, precision: Precision = "packed") -> None:
+        """Loads a checkpoint folder.
+
+        Raises:
+            SettingError: unknown precision.
+            ConfigError: the checkpoint does not fit its own config.
+            CorruptedFileError: files are damaged or incomplete.
+        """
+        if precision not in ("packed", "float32"):
+            raise SettingError(f"precision must be 'packed' or 'float32', got {precision!r}")
+        self.config = config = TrunkConfig.from_dir(folder)
+        self.precision = precision
+        checkpoint = Checkpoint(folder)
+        self.embedding = checkpoint.matrix("model.embed_tokens")
+        if self.embedding.n_rows != config.vocab_size:
+            raise ConfigError(
+                f"the checkpoint embeds {self.embedding.n_rows} tokens where its config.json has "
+                f"vocab_size={config.vocab_size}"
+            )
+        self.layers = [self._load_layer(checkpoint, i) for i in range(config.n_layer)]
+        self.norm = checkpoint.tensor("model.norm.weight").float()
+        head = self.embedding if config.tied_embeddings else checkpoint.matrix("lm_head")
+        if precision == "packed":
+            self.head: Linear = Int8Head(head)
+        else:
+            self.head = pack(head, None, precision)
+        if precision == "float32":
+            self.embedding = QuantisedMatrix({"weight": self.embedding.dense()})
+        self.cache_dtype = self.layers[0].qkv.dtype
+        inverse = config.rope_theta ** (
+            -torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+        )
+        angles = torch.outer(torch.arange(config.context_length, dtype=torch.float32), inverse)
+        self.rotations = torch.polar(torch.ones_like(angles), angles)[:, None, :]
+        # Streams take turns step by step: the two cores are one resource, and a step in two
+        # threads at once is slower than the two steps after each other.
+        self._turn = threading.Lock()
+
+    def _load_layer(self, checkpoint: Checkpoint, index: int) -> Layer:
+        prefix, config = f"model.layers.{index}", self.config
+        if checkpoint.has(f"{prefix}.self_attn.q_norm.weight"):
+            raise ConfigError("the checkpoint normalises queries and keys, which does not run yet")
+
+        def fused(*names: str, rotary: tuple[str, ...] = ()) -> Linear:
+            matrices, biases = [], []
+            for name in names:
+                matrix = checkpoint.matrix(f"{prefix}.{name}")
+                bias = f"{prefix}.{name}.bias"
+                order = torch.arange(matrix.n_rows)
+                if name in rotary:
+                    order = pairs_from_halves(matrix.n_rows, config.head_dim)
+                matrices.append(matrix.rows(order))
+                if checkpoint.has(bias):
+                    biases.append(checkpoint.tensor(bias)[order])
+            bias = torch.cat(biases) if len(biases) == len(names) else None
+            return pack(QuantisedMatrix.stack(matrices), bias, self.precision)
+
+        q, k, v = (f"self_attn.{name}_proj" for name in "qkv")
+        return Layer(
+            attn_norm=checkpoint.tensor(f"{prefix}.input_layernorm.weight").float(),
+            qkv=fused(q, k, v, rotary=(q, k)),
+            out=fused("self_attn.o_proj"),
+            ffn_norm=checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight").float(),
+            gate_up=fused("mlp.gate_proj", "mlp.up_proj"),
+            down=fused("mlp.down_proj"),
+        )
+
+    def new_cache(self, capacity: int) -> KVCache:
+        """An empty cache for up to `capacity` positions."""
+        return KVCache(self.config, capacity, self.cache_dtype)
+
+    @torch.inference_mode()
+    def forward(
+        self, ids: Int64[Tensor, " T"], cache: KVCache, *, all_logits: bool = False
+    ) -> Float[Tensor, "R V"]:
+        """See `Runtime.forward`."""
+        if cache.length + len(ids) > cache.capacity:
+            raise ValueError(f"cache of {cache.capacity} positions is full at {cache.length}")
+        with self._turn:
+            return self._forward(ids, cache, all_logits)
+
+    def _forward(self, ids: Tensor, cache: KVCache, all_logits: bool) -> Tensor:
+        config, eps = self.config, self.config.rms_norm_eps
+        n_query, n_kv = config.n_head, config.n_kv_head
+        group, head_dim = n_query // n_kv, config.head_dim
+        start, length = cache.length, len(ids)
+        end = start + length
+        rotations = self.rotations[start:end]
+        # One new position sees everything; several see only what is before them.
+        mask = None
+        if length > 1:
+            mask = torch.ones(length, end, dtype=torch.bool).tril_(start)
+
+        residual = self.embedding.rows(ids).dense()
+        for index, layer in enumerate(self.layers):
+            x = F.rms_norm(residual, residual.shape[-1:], layer.attn_norm, eps)
+            qkv = layer.qkv(x.to(layer.qkv.dtype)).view(length, -1, head_dim)
+            turned = torch.view_as_complex(
+                qkv[:, : n_query + n_kv].float().unflatten(-1, (-1, 2))
+            )
+            turned = torch.view_as_real(turned * rotations).flatten(-2).to(qkv.dtype)
+            keys, values = cache.keys[index], cache.values[index]
+            keys[0, :, start:end] = turned[:, n_query:].transpose(0, 1)
+            values[0, :, start:end] = qkv[:, n_query + n_kv :].transpose(0, 1)
+            keys, values = keys[:, :, :end], values[:, :, :end]
+            if length == 1:  # the queries of one group read the same keys: make them one batch
+                queries = turned[:, :n_query].view(1, n_kv, group, head_dim)
+                mixed = F.scaled_dot_product_attention(queries, keys, values)
+            else:
+                queries = turned[:, :n_query].transpose(0, 1).unsqueeze(0)
+                mixed = F.scaled_dot_product_attention(
+                    queries, keys, values, attn_mask=mask, enable_gqa=True
+                )
+                mixed = mixed.transpose(1, 2)
+            mixed = mixed.reshape(length, n_query * head_dim)
+            residual += layer.out(mixed)
+
+            x = F.rms_norm(residual, residual.shape[-1:], layer.ffn_norm, eps)
+            gate, up = layer.gate_up(x.to(layer.gate_up.dtype)).chunk(2, dim=-1)
+            residual += layer.down(F.silu(gate) * up)
+        cache.length = end
+        if not all_logits:
+            residual = residual[-1:]
+        x = F.rms_norm(residual, residual.shape[-1:], self.norm, eps)
+        return self.head(x.to(self.head.dtype)).float()
+
+
+def use_all_cores() -> None:
+    """Sets torch's threads to the cores that this process may use (torch counts the machine's)."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

@@ -1,0 +1,85 @@
+"""Every error that mtgen raises on purpose.
+
+MtgenError
+├── BadRequestError          exit code 2: the caller can mend it
+│   ├── EmptyPromptError
+│   ├── InvalidTextError     lone surrogates, control characters
+│   ├── SettingError         a number out of its range, an unknown option
+│   ├── PromptTooLongError
+│   └── UnknownNameError     no suite, metric or model of that name
+├── ConfigError              a checkpoint that this code cannot run
+├── TrunkError               exit code 1: the weights cannot be had
+│   ├── TrunkNotFoundError   every origin was tried
+│   └── CorruptedFileError   size, hash or structure is wrong
+├── CacheWriteError          disk full or not writable
+└── RecordsError             an eval run on disk that cannot be read or resumed
+
+Each message is one sentence: what was wrong, what was found, what would work.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MtgenError(Exception):
+    """Base of all errors below; the command line exits 1 on it."""
+
+    exit_code = 1
+
+
+class BadRequestError(MtgenError):
+    """The request itself is at fault; the command line exits 2 on it."""
+
+    exit_code = 2
+
+
+class EmptyPromptError(BadRequestError):
+    """The prompt has no visible character."""
+
+
+class InvalidTextError(BadRequestError):
+    """The prompt is not text: lone surrogates or control characters."""
+
+
+class SettingError(BadRequestError):
+    """A setting is of the wrong type or out of its range."""
+
+
+class PromptTooLongError(BadRequestError):
+    """Prompt and answer together do not fit into the model's context."""
+
+
+class UnknownNameError(BadRequestError):
+    """Nothing of that name exists; suggests the nearest."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        super().__init__(f"no {kind} named {name!r}.{hint} Known: {', '.join(names) or 'none'}")
+
+
+class ConfigError(MtgenError):
+    """A checkpoint's architecture is not one that this code can run."""
+
+
+class TrunkError(MtgenError):
+    """The trunk's weights cannot be had."""
+
+
+class TrunkNotFoundError(TrunkError):
+    """Every origin failed; the message names each with its reason."""
+
+
+class CorruptedFileError(TrunkError):
+    """A weight file has the wrong size, hash or structure."""
+
+
+class CacheWriteError(MtgenError):
+    """The cache or output folder cannot be written: full, read-only, forbidden."""
+
+
+class RecordsError(MtgenError):
+    """Records of an eval run cannot be read, or belong to another run."""

@@ -1,0 +1,158 @@
+"""What goes into the pipeline and what comes out: plain frozen data, no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import unicodedata
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mtgen.errors import EmptyPromptError, InvalidTextError, SettingError
+
+MAX_SEED = 2**32 - 1
+MAX_NEW_TOKENS = 4096
+MAX_TEMPERATURE = 2.0
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+def check_text(text: Any, what: str, *, allow_empty: bool = False) -> None:
+    """Refuses what is not text.
+
+    Raises:
+        EmptyPromptError: nothing visible in it.
+        InvalidTextError: not a string, or lone surrogates or control characters in it.
+    """
+    if not isinstance(text, str):
+        raise InvalidTextError(f"the {what} must be a string, got {type(text).__name__}")
+    for position, char in enumerate(text):
+        if "\ud800" <= char <= "\udfff":
+            problem = "half of a character pair (a lone surrogate)"
+        elif char < " " and char not in "\t\n\r" or "\x7f" <= char <= "\x9f":
+            problem = "a control character"
+        else:
+            continue
+        raise InvalidTextError(
+            f"the {what} has {problem}, U+{ord(char):04X}, at position {position}; "
+            "remove it: only text, tabs and line breaks can be read"
+        )
+    if not allow_empty and not any(
+        not char.isspace() and unicodedata.category(char) != "Cf" for char in text
+    ):
+        raise EmptyPromptError(f"the {what} is empty; type something to answer")
+
+
+def check_number(
+    name: str, value: Any, low: float, high: float, *, integer: bool = False, open_low: bool = False
+) -> None:
+    """Refuses a setting outside [low, high] (or (low, high] with `open_low`).
+
+    Raises:
+        SettingError: wrong type, NaN or out of range.
+    """
+    kind = "a whole number" if integer else "a number"
+    above = f"above {low:g}" if open_low else f"from {low:g}"
+    wanted = f"{name} must be {kind} {above} to {high:.10g}, got {value!r}"
+    if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
+        raise SettingError(wanted)
+    if not math.isfinite(value) or value < low or value > high or (open_low and value <= low):
+        raise SettingError(wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ("system", "user", "assistant"):
+            raise SettingError(
+                f"role must be 'system', 'user' or 'assistant', got {self.role!r}"
+            )
+        check_text(self.content, f"{self.role} message", allow_empty=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextRequest:
+    """Asks for text: one prompt, after earlier turns if there are any."""
+
+    prompt: str
+    """What the user says; at least one visible character."""
+    history: tuple[Message, ...] = ()
+    """Earlier turns, oldest first; trimmed from the oldest when the context is full."""
+    system: str | None = None
+    """Instruction that stays in front; None keeps the model's own."""
+    max_new_tokens: int = 256
+    """Longest answer, 1..4096 tokens."""
+    temperature: float = 0.2
+    """0 takes the likeliest token always; 0..2. Default from the model's own card."""
+    top_p: float = 0.9
+    """Sample from the smallest set of tokens that holds this probability; above 0, up to 1."""
+    seed: int | None = None
+    """0..2**32-1; None draws one, which the `Generation` carries."""
+
+    def __post_init__(self) -> None:
+        check_text(self.prompt, "prompt")
+        if self.system is not None:
+            check_text(self.system, "system message", allow_empty=True)
+        object.__setattr__(self, "history", tuple(self.history))
+        for message in self.history:
+            if not isinstance(message, Message):
+                raise SettingError(f"history must hold Message objects, got {message!r}")
+        check_number("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS, integer=True)
+        check_number("temperature", self.temperature, 0, MAX_TEMPERATURE)
+        check_number("top_p", self.top_p, 0, 1, open_low=True)
+        if self.seed is not None:
+            check_number("seed", self.seed, 0, MAX_SEED, integer=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Seconds and counts of one generation."""
+
+    num_prompt_tokens: int
+    num_new_tokens: int
+    first_token_s: float
+    """From the request to the first token."""
+    total_s: float
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Decoding speed after the first token; None for fewer than two tokens."""
+        if self.num_new_tokens < 2 or self.total_s <= self.first_token_s:
+            return None
+        return (self.num_new_tokens - 1) / (self.total_s - self.first_token_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """An output with all that is needed to make it again."""
+
+    text: str
+    request: TextRequest
+    """The request with the seed that was really used."""
+    finish_reason: FinishReason
+    timings: Timings
+    model: str
+    """Name and precision of the weights, such as `SmolLM2-135M-Instruct/packed`."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, such as history that was trimmed."""
+    marks: tuple[str, ...] = field(default=())
+    """Machine-made marks applied to the output."""
+
+    @property
+    def seed(self) -> int:
+        """The seed really used."""
+        assert self.request.seed is not None
+        return self.request.seed
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: every field, the seed and the decoding speed."""
+        record = dataclasses.asdict(self)
+        record["seed"] = self.seed
+        record["timings"]["tokens_per_s"] = self.timings.tokens_per_s
+        return record

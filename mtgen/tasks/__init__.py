@@ -1,0 +1,1 @@
+"""One file per task: its prompt format, its limits, its decoding."""

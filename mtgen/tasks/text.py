@@ -1,0 +1,143 @@
+"""The text task: a chat prompt within the context, then one token after another."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+
+import torch
+
+from mtgen.engine import Runtime
+from mtgen.errors import PromptTooLongError
+from mtgen.model.sampling import draw_seed, sample_token, seeded
+from mtgen.model.tokenizer import ChatTokenizer
+from mtgen.requests import FinishReason, Generation, Message, TextRequest, Timings
+
+PREFILL_CHUNK = 256
+"""Prompt tokens read in one step."""
+
+
+def build_prompt(
+    request: TextRequest, tokenizer: ChatTokenizer, context_length: int
+) -> tuple[list[int], tuple[str, ...]]:
+    """Token ids that fit, and notes on what was left out.
+
+    History is dropped a turn at a time from the oldest, a user's turn with its answer.
+
+    Raises:
+        PromptTooLongError: the prompt does not fit even without history.
+    """
+    room = context_length - request.max_new_tokens
+    front = [] if request.system is None else [Message(role="system", content=request.system)]
+    last = Message(role="user", content=request.prompt)
+    history = list(request.history)
+    dropped = 0
+    while True:
+        ids = tokenizer.encode_chat([*front, *history, last])
+        if len(ids) <= room or not history:
+            break
+        first_kept = 1
+        while first_kept < len(history) and history[first_kept].role != "user":
+            first_kept += 1
+        history, dropped = history[first_kept:], dropped + first_kept
+    if len(ids) > room:
+        raise PromptTooLongError(
+            f"the prompt has {len(ids):,} tokens, and with max_new_tokens="
+            f"{request.max_new_tokens:,} there is room for {max(room, 0):,} of the model's "
+            f"{context_length:,}; shorten it or ask for fewer new tokens"
+        )
+    if not dropped:
+        return ids, ()
+    messages = "message was" if dropped == 1 else "messages were"
+    return ids, (f"the {dropped} oldest {messages} left out: the context is full",)
+
+
+class TextStream:
+    """Iterates over pieces of text while they are generated.
+
+    `stop()`, from any thread, ends it within one token. Afterwards `generation` holds the
+    whole result; a stream that is dropped half-way does no further work.
+    """
+
+    def __init__(
+        self, request: TextRequest, runtime: Runtime, tokenizer: ChatTokenizer, model: str
+    ) -> None:
+        self._started = time.perf_counter()
+        self.request = dataclasses.replace(
+            request, seed=draw_seed() if request.seed is None else request.seed
+        )
+        self.prompt_ids, self.notes = build_prompt(
+            self.request, tokenizer, runtime.config.context_length
+        )
+        self.token_ids: list[int] = []
+        self._runtime, self._tokenizer, self._model = runtime, tokenizer, model
+        self._stopped = threading.Event()
+        self._generation: Generation | None = None
+        self._pieces = self._run()
+
+    def stop(self) -> None:
+        """Asks the stream to end; it does so before the next token."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return next(self._pieces)
+
+    @property
+    def generation(self) -> Generation:
+        """The result; runs the stream to its end if it is not there yet."""
+        for _ in self._pieces:
+            pass
+        if self._generation is None:
+            raise RuntimeError("the stream was closed by an error before it had a result")
+        return self._generation
+
+    def _run(self) -> Iterator[str]:
+        request, tokenizer = self.request, self._tokenizer
+        assert request.seed is not None
+        generator = seeded(request.seed)
+        cache = self._runtime.new_cache(len(self.prompt_ids) + request.max_new_tokens)
+        decoder = tokenizer.stream()
+        finish_reason: FinishReason = "length"
+        first_token_s = 0.0
+        sent = ""
+        # A long prompt is read in parts, so that stop() works and other streams get their turn.
+        to_read = list(torch.tensor(self.prompt_ids).split(PREFILL_CHUNK))
+        while len(self.token_ids) < request.max_new_tokens:
+            if self._stopped.is_set():
+                finish_reason = "cancelled"
+                break
+            logits = self._runtime.forward(to_read.pop(0), cache)[-1]
+            if to_read:
+                continue
+            token = sample_token(logits, request.temperature, request.top_p, generator)
+            if not self.token_ids:
+                first_token_s = time.perf_counter() - self._started
+            if token in tokenizer.eos_ids:
+                finish_reason = "stop"
+                break
+            self.token_ids.append(token)
+            to_read.append(torch.tensor([token]))
+            if piece := decoder.feed(token):
+                sent += piece
+                yield piece
+        text = tokenizer.decode(self.token_ids)
+        if len(text) > len(sent) and text.startswith(sent):  # a character that was never finished
+            yield text[len(sent) :]
+        self._generation = Generation(
+            text=text,
+            request=request,
+            finish_reason=finish_reason,
+            timings=Timings(
+                num_prompt_tokens=len(self.prompt_ids),
+                num_new_tokens=len(self.token_ids),
+                first_token_s=first_token_s,
+                total_s=time.perf_counter() - self._started,
+            ),
+            model=self._model,
+            notes=self.notes,
+        )

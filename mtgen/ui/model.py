@@ -1,0 +1,53 @@
+"""The model behind the page, loaded in the background so that the page is there at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtgen.pipeline import Pipeline
+
+
+class SharedModel:
+    """A pipeline that may still be on its way.
+
+    A failed load is tried again by the next request, at most one attempt at a time: a network
+    that was down at the start does not leave the page dead.
+    """
+
+    def __init__(self, load: Callable[[], Pipeline]) -> None:
+        self._load = load
+        self._lock = threading.Lock()
+        self._future: Future[Pipeline] | None = None
+
+    def start(self) -> Future[Pipeline]:
+        """Begins to load, unless that was done before, and gives the future pipeline."""
+        with self._lock:
+            future = self._future
+            if future is None or (future.done() and future.exception() is not None):
+                future = self._future = Future()
+                threading.Thread(target=self._run, args=(future,), daemon=True).start()
+        return future
+
+    def _run(self, future: Future[Pipeline]) -> None:
+        try:
+            future.set_result(self._load())
+        except BaseException as error:  # belongs to whoever asks for the result
+            future.set_exception(error)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the pipeline can be had without waiting."""
+        future = self._future
+        return future is not None and future.done() and future.exception() is None
+
+    def get(self) -> Pipeline:
+        """The pipeline; waits for it.
+
+        Raises:
+            MtgenError: as `mtgen.load`.
+        """
+        return self.start().result()

@@ -1,0 +1,391 @@
+"""The Text tab: a chat that streams, stops, repeats and exports, and the /text endpoint."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from mtgen.errors import MtgenError
+from mtgen.requests import (
+    MAX_NEW_TOKENS,
+    MAX_SEED,
+    MAX_TEMPERATURE,
+    Generation,
+    Message,
+    TextRequest,
+)
+from mtgen.ui.model import SharedModel
+
+REFRESH_S = 0.08
+"""Seconds between updates of the page while text streams; each costs time on the same cores."""
+
+PARALLEL = 2
+"""Answers generated at once; the others queue and see their position."""
+
+EXAMPLES = [
+    "Explain in two sentences why the sea is salty.",
+    "Write a short story about a clock that runs backwards.",
+    "Give me three ideas for a rainy Sunday.",
+    "Rewrite politely: send me the report now.",
+]
+
+DEFAULTS = TextRequest(prompt="-")
+
+DOWNLOAD = """
+(text) => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], {type: "application/json"}));
+  link.download = "mtgen-chat.json";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+"""
+
+
+class Turns:
+    """Who is answering whom, so that Stop reaches the generation itself.
+
+    Gradio's own `cancels` only stops listening; the call would run on.
+    """
+
+    def __init__(self) -> None:
+        self._stops: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, session: str | None) -> threading.Event:
+        """Registers a session's new turn and stops its earlier one."""
+        stop = threading.Event()
+        if session is not None:
+            with self._lock:
+                earlier = self._stops.get(session)
+                self._stops[session] = stop
+            if earlier:
+                earlier.set()
+        return stop
+
+    def stop(self, session: str | None) -> None:
+        """Ends a session's turn, waiting or running."""
+        with self._lock:
+            stop = self._stops.pop(session, None) if session else None
+        if stop:
+            stop.set()
+
+    def current(self, session: str | None) -> threading.Event:
+        """The event of the turn that `begin` registered; set if it was stopped since."""
+        with self._lock:
+            stop = self._stops.get(session) if session else None
+        if stop is None:
+            stop = threading.Event()
+            stop.set()
+        return stop
+
+
+def pieces(
+    model: SharedModel, request: TextRequest, stop: threading.Event | None = None
+) -> Iterator[str | Generation]:
+    """Growing text a few times a second, and at last the `Generation`.
+
+    Raises:
+        gr.Error: whatever went wrong, in one sentence.
+    """
+    try:
+        stream = model.get().text_stream(request)
+        text, shown = "", time.monotonic()
+        for piece in stream:
+            text += piece
+            if stop and stop.is_set():
+                stream.stop()
+            if time.monotonic() - shown > REFRESH_S:
+                yield text
+                shown = time.monotonic()
+        yield stream.generation
+    except MtgenError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
+def content_text(content: Any) -> str:
+    """Plain text of a chat message, which Gradio passes as parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    return "".join(part.get("text") or "" for part in parts if isinstance(part, dict))
+
+
+def as_messages(chat: list[dict[str, Any]]) -> tuple[Message, ...]:
+    """The page's chat as the pipeline's history; turns without an answer are left out."""
+    turns = [Message(role=turn["role"], content=content_text(turn["content"])) for turn in chat]
+    return tuple(turn for turn in turns if turn.content)
+
+
+def status(generation: Generation) -> str:
+    """One line under the chat."""
+    timings = generation.timings
+    reasons = {"length": "cut at the token limit", "cancelled": "stopped"}
+    parts = [f"seed {generation.seed}", f"{timings.num_new_tokens} tokens"]
+    if timings.tokens_per_s:
+        parts.append(f"{timings.tokens_per_s:.0f} tokens/s")
+    if generation.finish_reason in reasons:
+        parts.append(reasons[generation.finish_reason])
+    return " · ".join([*parts, *generation.notes])
+
+
+def whole(value: float | None, name: str) -> int | None:
+    """Gradio's number boxes give floats; 3.0 means 3, and 3.5 is the user's mistake."""
+    if value is None:
+        return None
+    if float(value).is_integer():
+        return int(value)
+    raise gr.Error(f"{name} must be a whole number, got {value:g}", print_exception=False)
+
+
+def build_tab(model: SharedModel, page: gr.Blocks) -> None:
+    """Adds the tab's components and events to the page under construction."""
+    turns = Turns()
+
+    records = gr.State([])  # one `Generation.as_dict()` for each answer in the chat
+    draft = gr.State("")
+    chat = gr.Chatbot(
+        elem_id="chat",
+        show_label=False,
+        height="60vh",
+        min_height=280,
+        buttons=["copy", "copy_all"],
+        editable="user",
+        allow_tags=False,
+        feedback_options=None,
+        placeholder="**Ask something**, or try one of these",
+        examples=[{"text": example} for example in EXAMPLES],
+    )
+    prompt = gr.Textbox(
+        elem_id="prompt",
+        show_label=False,
+        placeholder="Type a message. Enter sends, Shift+Enter breaks the line, Esc stops.",
+        lines=1,
+        max_lines=8,
+        autofocus=True,
+        submit_btn=True,
+    )
+    state_line = gr.Markdown("", elem_id="status")
+    with gr.Row():
+        again = gr.Button("Regenerate", size="sm", elem_id="again")
+        clear = gr.Button("Clear", size="sm", elem_id="clear")
+        export = gr.Button("Export", size="sm", elem_id="export")
+    payload = gr.Textbox(visible="hidden", elem_id="payload", show_label=False)
+    with gr.Accordion("Settings", open=False):
+        with gr.Row():
+            temperature = gr.Slider(
+                0, MAX_TEMPERATURE, DEFAULTS.temperature, step=0.05, label="Temperature",
+                info="0 always takes the likeliest word",
+            )  # fmt: skip
+            top_p = gr.Slider(
+                0.05, 1, DEFAULTS.top_p, step=0.05, label="Top-p",
+                info="share of likely words to choose from",
+            )  # fmt: skip
+            max_new_tokens = gr.Slider(
+                1, MAX_NEW_TOKENS, DEFAULTS.max_new_tokens, step=1, label="Max new tokens",
+                info="longest answer",
+            )  # fmt: skip
+        with gr.Row():
+            seed = gr.Number(
+                0, precision=None, label="Seed", minimum=0, maximum=MAX_SEED,
+                info="makes the same answer again; shows the one used",
+            )  # fmt: skip
+            random_seed = gr.Checkbox(True, label="Random seed for each answer")
+        system = gr.Textbox(
+            label="System message", info="stays in front of the chat; empty keeps the model's own",
+            placeholder="You answer like a friendly librarian.", max_lines=4,
+        )  # fmt: skip
+
+    def begin(
+        text: str, history: list, request: gr.Request
+    ) -> tuple[list, str, str, dict, str]:
+        """Shows the message at once and turns Send into Stop, without waiting in the queue."""
+        try:
+            TextRequest(prompt=text)
+        except MtgenError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        turns.begin(request.session_hash)
+        history = [*history, {"role": "user", "content": text}]
+        waiting = "" if model.ready else "Loading the model, once…"
+        return history, "", text, gr.Textbox(submit_btn=False, stop_btn=True), waiting
+
+    def respond(
+        history: list, past: list, system: str, temperature: float, top_p: float,
+        max_new_tokens: float, seed: float | None, random_seed: bool, request: gr.Request,
+    ) -> Iterator[tuple]:  # fmt: skip
+        """Streams the answer to the chat's last message."""
+        if not history or history[-1]["role"] != "user":
+            return
+        stop = turns.current(request.session_hash)
+        wanted = None if random_seed else whole(seed, "seed")
+        try:
+            asked = TextRequest(
+                prompt=content_text(history[-1]["content"]),
+                history=as_messages(history[:-1]),
+                system=system.strip() and system or None,
+                max_new_tokens=whole(max_new_tokens, "max_new_tokens"),
+                temperature=temperature,
+                top_p=top_p,
+                seed=wanted,
+            )
+        except MtgenError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        if stop.is_set():
+            yield history, past, seed, "stopped before it began"
+            return
+        for piece in pieces(model, asked, stop):
+            done = isinstance(piece, Generation)
+            answer = {"role": "assistant", "content": piece.text if done else piece}
+            if done:
+                past = [*past, piece.as_dict()]
+                yield [*history, answer], past, piece.seed, status(piece)
+            else:
+                yield [*history, answer], past, gr.skip(), gr.skip()
+
+    def end(history: list, text: str) -> tuple[dict, str, list]:
+        """Turns Stop into Send; a message that got no answer goes back into the box."""
+        box = gr.Textbox(submit_btn=True, stop_btn=False)
+        if history and history[-1]["role"] == "user":
+            return gr.Textbox(submit_btn=True, stop_btn=False, value=text), "", history[:-1]
+        return box, "", history
+
+    settings = [system, temperature, top_p, max_new_tokens, seed, random_seed]
+
+    def then_answer(event: gr.events.Dependency) -> None:
+        """What follows once the chat ends with a message to answer."""
+        answered = event.success(
+            respond,
+            [chat, records, *settings],
+            [chat, records, seed, state_line],
+            show_progress="minimal",
+            concurrency_limit=PARALLEL,
+            concurrency_id="model",
+            api_visibility="private",
+        )
+        answered.then(
+            end, [chat, draft], [prompt, draft, chat], queue=False,
+            show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
+
+    def listen(trigger: Any, fn: Any, inputs: list, outputs: list, **more: Any) -> Any:
+        return trigger(
+            fn, inputs, outputs, queue=False, show_progress="hidden",
+            api_visibility="private", **more,
+        )  # fmt: skip
+
+    began = [chat, prompt, draft, prompt, state_line]
+    then_answer(listen(prompt.submit, begin, [prompt, chat], began))
+
+    def begin_example(data: gr.SelectData, request: gr.Request) -> tuple:
+        return begin(data.value["text"], [], request)
+
+    then_answer(listen(chat.example_select, begin_example, [], began))
+
+    def rewind(history: list, past: list, index: int) -> tuple[list, list]:
+        """The chat before the user's message at `index`, and the records that still hold."""
+        kept = history[:index]
+        return kept, past[: sum(turn["role"] == "assistant" for turn in kept)]
+
+    def begin_again(history: list, past: list, request: gr.Request) -> tuple:
+        asked = [i for i, turn in enumerate(history) if turn["role"] == "user"]
+        if not asked:
+            raise gr.Error("there is no answer to regenerate yet", print_exception=False)
+        text = content_text(history[asked[-1]]["content"])
+        kept, past = rewind(history, past, asked[-1])
+        return *begin(text, kept, request), past
+
+    def begin_retry(history: list, past: list, request: gr.Request, data: gr.RetryData) -> tuple:
+        return begin_again(history[: int(data.index) + 1], past, request)
+
+    def begin_edit(history: list, past: list, request: gr.Request, data: gr.EditData) -> tuple:
+        index = data.index if isinstance(data.index, int) else data.index[0]
+        kept, past = rewind(history, past, index)
+        return *begin(content_text(data.value), kept, request), past
+
+    then_answer(listen(again.click, begin_again, [chat, records], [*began, records]))
+    then_answer(listen(chat.retry, begin_retry, [chat, records], [*began, records]))
+    then_answer(listen(chat.edit, begin_edit, [chat, records], [*began, records]))
+
+    def undo(history: list, past: list, data: gr.UndoData) -> tuple:
+        index = data.index if isinstance(data.index, int) else data.index[0]
+        kept, past = rewind(history, past, index)
+        return kept, past, content_text(history[index]["content"]) if history else ""
+
+    listen(chat.undo, undo, [chat, records], [chat, records, prompt])
+
+    def stop_turn(request: gr.Request) -> None:
+        turns.stop(request.session_hash)
+
+    listen(prompt.stop, stop_turn, [], [])
+    page.unload(stop_turn)
+
+    def wipe(request: gr.Request) -> tuple:
+        turns.stop(request.session_hash)
+        return [], [], ""
+
+    listen(clear.click, wipe, [], [chat, records, state_line])
+    listen(chat.clear, wipe, [], [chat, records, state_line])
+
+    def collect(past: list) -> str:
+        if not past:
+            raise gr.Error("there is nothing to export yet", print_exception=False)
+        return json.dumps({"generations": past}, indent=2)
+
+    listen(export.click, collect, [records], [payload]).success(
+        None, [payload], None, js=DOWNLOAD, api_visibility="private"
+    )
+
+    def text_endpoint(
+        prompt: str,
+        system: str | None = None,
+        max_new_tokens: int = DEFAULTS.max_new_tokens,
+        temperature: float = DEFAULTS.temperature,
+        top_p: float = DEFAULTS.top_p,
+        seed: int | None = None,
+        history: list[dict[str, str]] | None = None,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Answers a prompt with the shared model, as a stream of growing text.
+
+        Args:
+            prompt: What to say to the model.
+            system: Instruction that goes in front; empty keeps the model's own.
+            max_new_tokens: Longest answer, 1 to 4096 tokens.
+            temperature: 0 always takes the likeliest token; up to 2.
+            top_p: Sample from the likeliest tokens that hold this probability, up to 1.
+            seed: 0 to 4294967295; makes the same answer again. Empty draws one.
+            history: Earlier turns, oldest first, each with "role" and "content".
+
+        Returns:
+            The text so far, and at the end everything about the generation: the seed used,
+            settings, timings, why it ended.
+        """
+        try:
+            turns_before = tuple(
+                Message(role=turn.get("role"), content=turn.get("content"))  # type: ignore[arg-type]
+                for turn in history or ()
+            )
+            asked = TextRequest(
+                prompt=prompt,
+                history=turns_before,
+                system=system or None,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                seed=seed,
+            )
+        except MtgenError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        for piece in pieces(model, asked):
+            if isinstance(piece, Generation):
+                yield piece.text, piece.as_dict()
+            else:
+                yield piece, {}
+
+    gr.api(
+        text_endpoint, api_name="text", concurrency_limit=PARALLEL, concurrency_id="model"
+    )
