@@ -17,7 +17,10 @@ facts. Check what matters.
 
 CSS = """
 .gradio-container { max-width: 960px !important; margin: 0 auto !important; }
-#chat .placeholder { text-align: center; }
+.gradio-container main { width: 100%; }
+#chat .examples { grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
+#chat .example { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); }
+#chat .example:hover { border-color: var(--color-accent); }
 #status p { font-size: var(--text-sm); color: var(--body-text-color-subdued); margin: 0; }
 footer { opacity: .7; }
 @media (max-width: 640px) { .gradio-container { padding: 8px !important; } }

@@ -21,7 +21,7 @@ from mtgen.requests import (
 )
 from mtgen.ui.model import SharedModel
 
-REFRESH_S = 0.08
+REFRESH_S = 0.1
 """Seconds between updates of the page while text streams; each costs time on the same cores."""
 
 PARALLEL = 2
@@ -108,6 +108,14 @@ def pieces(
         raise gr.Error(str(error), print_exception=False) from None
 
 
+def asked(**fields: Any) -> TextRequest:
+    """A `TextRequest`, or its complaint as the page shows it."""
+    try:
+        return TextRequest(**fields)
+    except MtgenError as error:
+        raise gr.Error(str(error), print_exception=False) from None
+
+
 def content_text(content: Any) -> str:
     """Plain text of a chat message, which Gradio passes as parts."""
     if isinstance(content, str):
@@ -118,7 +126,13 @@ def content_text(content: Any) -> str:
 
 def as_messages(chat: list[dict[str, Any]]) -> tuple[Message, ...]:
     """The page's chat as the pipeline's history; turns without an answer are left out."""
-    turns = [Message(role=turn["role"], content=content_text(turn["content"])) for turn in chat]
+    try:
+        turns = [
+            Message(role=turn.get("role"), content=content_text(turn.get("content")))  # type: ignore[arg-type]
+            for turn in chat
+        ]
+    except MtgenError as error:
+        raise gr.Error(str(error), print_exception=False) from None
     return tuple(turn for turn in turns if turn.content)
 
 
@@ -172,9 +186,9 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     )
     state_line = gr.Markdown("", elem_id="status")
     with gr.Row():
-        again = gr.Button("Regenerate", size="sm", elem_id="again")
-        clear = gr.Button("Clear", size="sm", elem_id="clear")
-        export = gr.Button("Export", size="sm", elem_id="export")
+        again = gr.Button("Regenerate", size="sm", min_width=80, elem_id="again")
+        clear = gr.Button("Clear", size="sm", min_width=80, elem_id="clear")
+        export = gr.Button("Export", size="sm", min_width=80, elem_id="export")
     payload = gr.Textbox(visible="hidden", elem_id="payload", show_label=False)
     with gr.Accordion("Settings", open=False):
         with gr.Row():
@@ -205,10 +219,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         text: str, history: list, request: gr.Request
     ) -> tuple[list, str, str, dict, str]:
         """Shows the message at once and turns Send into Stop, without waiting in the queue."""
-        try:
-            TextRequest(prompt=text)
-        except MtgenError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        asked(prompt=text)
         turns.begin(request.session_hash)
         history = [*history, {"role": "user", "content": text}]
         waiting = "" if model.ready else "Loading the model, once…"
@@ -222,23 +233,19 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         if not history or history[-1]["role"] != "user":
             return
         stop = turns.current(request.session_hash)
-        wanted = None if random_seed else whole(seed, "seed")
-        try:
-            asked = TextRequest(
-                prompt=content_text(history[-1]["content"]),
-                history=as_messages(history[:-1]),
-                system=system.strip() and system or None,
-                max_new_tokens=whole(max_new_tokens, "max_new_tokens"),
-                temperature=temperature,
-                top_p=top_p,
-                seed=wanted,
-            )
-        except MtgenError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+        question = asked(
+            prompt=content_text(history[-1]["content"]),
+            history=as_messages(history[:-1]),
+            system=(system or "").strip() or None,
+            max_new_tokens=whole(max_new_tokens, "max_new_tokens"),
+            temperature=temperature,
+            top_p=top_p,
+            seed=None if random_seed else whole(seed, "seed"),
+        )
         if stop.is_set():
             yield history, past, seed, "stopped before it began"
             return
-        for piece in pieces(model, asked, stop):
+        for piece in pieces(model, question, stop):
             done = isinstance(piece, Generation)
             answer = {"role": "assistant", "content": piece.text if done else piece}
             if done:
@@ -348,7 +355,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         top_p: float = DEFAULTS.top_p,
         seed: int | None = None,
         history: list[dict[str, str]] | None = None,
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    ) -> Iterator[dict[str, Any]]:
         """Answers a prompt with the shared model, as a stream of growing text.
 
         Args:
@@ -361,30 +368,20 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             history: Earlier turns, oldest first, each with "role" and "content".
 
         Returns:
-            The text so far, and at the end everything about the generation: the seed used,
-            settings, timings, why it ended.
+            {"text": the text so far} while it grows; the last one carries everything about
+            the generation besides: the seed used, settings, timings, why it ended.
         """
-        try:
-            turns_before = tuple(
-                Message(role=turn.get("role"), content=turn.get("content"))  # type: ignore[arg-type]
-                for turn in history or ()
-            )
-            asked = TextRequest(
-                prompt=prompt,
-                history=turns_before,
-                system=system or None,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                seed=seed,
-            )
-        except MtgenError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        for piece in pieces(model, asked):
-            if isinstance(piece, Generation):
-                yield piece.text, piece.as_dict()
-            else:
-                yield piece, {}
+        question = asked(
+            prompt=prompt,
+            history=as_messages(history or []),
+            system=system or None,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+        for piece in pieces(model, question):
+            yield piece.as_dict() if isinstance(piece, Generation) else {"text": piece}
 
     gr.api(
         text_endpoint, api_name="text", concurrency_limit=PARALLEL, concurrency_id="model"

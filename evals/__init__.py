@@ -1,0 +1,1 @@
+"""Benchmarks for mtgen: samples -> records -> scores -> report. Run `python -m evals list`."""

@@ -1,0 +1,150 @@
+"""`python -m evals list | run | report | compare`: scores with intervals, from a script."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from mtgen.cli import Parser, print_json, run
+from mtgen.errors import CacheWriteError, TrunkNotFoundError
+from mtgen.requests import MAX_SEED, check_number
+
+DEFAULT_MODEL = "mtgen"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(prog="python -m evals", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    listing = commands.add_parser("list", help="suites that can be run")
+    listing.set_defaults(run=run_list)
+
+    running = commands.add_parser("run", help="run a suite; resumes a run that was killed")
+    running.add_argument("--suite", required=True, help="name from 'list'")
+    running.add_argument("--out", type=Path, help="the run's folder; default runs/SUITE-TIME")
+    running.add_argument(
+        "--model", default=DEFAULT_MODEL, metavar="M",
+        help=f"{DEFAULT_MODEL!r}, or a checkpoint folder of the Llama family",
+    )  # fmt: skip
+    running.add_argument(
+        "--precision", choices=["packed", "float32"], default="packed", help="of the weights"
+    )
+    running.add_argument("--limit", type=int, metavar="N", help="first N samples of each kind")
+    running.add_argument("--seed", type=int, default=0, metavar="S", help="of the whole run")
+    running.set_defaults(run=run_run)
+
+    report = commands.add_parser("report", help="write report.html and report.md of a run")
+    report.add_argument("folder", type=Path, help="the run's folder")
+    report.add_argument("--out", type=Path, help="where to write; default the run's folder")
+    report.set_defaults(run=run_report)
+
+    comparing = commands.add_parser("compare", help="paired differences between two runs")
+    comparing.add_argument("a", type=Path, help="folder of the first run")
+    comparing.add_argument("b", type=Path, help="folder of the second run")
+    comparing.set_defaults(run=run_compare)
+
+    for command in (listing, running, report, comparing):
+        command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    return parser
+
+
+def run_list(options: argparse.Namespace) -> None:
+    from evals.reports.tables import markdown_table
+    from evals.suites import SUITES
+
+    rows = [
+        {
+            "suite": suite.name,
+            "aspect": suite.aspect,
+            "task": suite.task,
+            "samples": len(suite.samples()),
+            "minutes": suite.minutes,
+            "licence": suite.licence,
+            "description": suite.description,
+        }
+        for suite in SUITES.values()
+    ]
+    if options.json:
+        print_json({"suites": rows})
+    else:
+        print(markdown_table(list(rows[0]), [[str(cell) for cell in row.values()] for row in rows]))
+
+
+def run_run(options: argparse.Namespace) -> None:
+    from evals.reports.tables import read_run, run_markdown
+    from evals.runner.run import run_suite
+    from evals.suites import find_suite
+
+    suite = find_suite(options.suite)
+    check_number("seed", options.seed, 0, MAX_SEED, integer=True)
+    if options.limit is not None:
+        check_number("limit", options.limit, 1, 10**9, integer=True)
+    if options.model != DEFAULT_MODEL and not Path(options.model).exists():
+        raise TrunkNotFoundError(
+            f"--model takes {DEFAULT_MODEL!r} or a checkpoint folder; there is no {options.model!r}"
+        )
+    out = options.out or Path("runs") / f"{suite.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    import mtgen
+
+    trunk = None if options.model == DEFAULT_MODEL else options.model
+    pipeline = mtgen.load(trunk, precision=options.precision)
+    run_suite(suite, pipeline, out, seed=options.seed, limit=options.limit)
+    result = read_run(out)
+    if options.json:
+        scores = [score.as_dict() for score in result.scores]
+        print_json({"folder": str(out), **result.manifest, "scores": scores})
+    else:
+        print(run_markdown(result))
+        print(f"records in {out}; 'python -m evals report {out}' makes a page", file=sys.stderr)
+
+
+def run_report(options: argparse.Namespace) -> None:
+    from evals.reports.page import run_page
+    from evals.reports.tables import read_run, run_markdown
+
+    result = read_run(options.folder)
+    out = options.out or options.folder
+    files = {"report.html": run_page(result), "report.md": run_markdown(result)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (out / name).write_text(text, "utf-8")
+    except OSError as error:
+        raise CacheWriteError(f"cannot write to {out}: {error.strerror}") from error
+    paths = [str(out / name) for name in files]
+    if options.json:
+        print_json({"files": paths})
+    else:
+        print("\n".join(paths))
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    from evals.reports.tables import (
+        DIFFERENCE_HEADER,
+        compare,
+        difference_rows,
+        markdown_table,
+        read_run,
+    )
+
+    a, b = read_run(options.a), read_run(options.b)
+    differences = compare(a, b)
+    if options.json:
+        rows = [{**asdict(d), "verdict": d.verdict} for d in differences]
+        print_json({"a": str(options.a), "b": str(options.b), "differences": rows})
+        return
+    print(f"A: {options.a} ({a.manifest['model']})\nB: {options.b} ({b.manifest['model']})\n")
+    print(markdown_table(DIFFERENCE_HEADER, difference_rows(differences)))
+
+
+def main(arguments: list[str]) -> None:
+    options = build_parser().parse_args(arguments)
+    options.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,41 @@
+"""Share of different n-grams in each answer: 1 is a text that never repeats one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import evaluate
+
+_DESCRIPTION = "Different word n-grams over all word n-grams, for each answer, averaged."
+_INPUTS = """
+Args:
+    predictions: answers, strings; those with fewer than n words are left unscored.
+    n: length of the n-grams.
+Returns:
+    value: mean in 0..1. per_sample: [share] or None for each answer.
+"""
+
+
+class DistinctN(evaluate.Metric):
+    """Distinct-n within a response (after arXiv:1510.03055, which counts over a corpus)."""
+
+    aggregate = "mean"
+    version = 1
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": datasets.Value("string")}),
+        )
+
+    def _compute(self, predictions: list[str], n: int = 2) -> dict[str, Any]:
+        per_sample: list[list[float] | None] = []
+        for text in predictions:
+            words = text.lower().split()
+            grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+            per_sample.append([len(set(grams)) / len(grams)] if grams else None)
+        values = [row[0] for row in per_sample if row]
+        return {"value": sum(values) / len(values) if values else None, "per_sample": per_sample}

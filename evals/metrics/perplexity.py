@@ -1,0 +1,37 @@
+"""Perplexity per token over a set of texts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import datasets
+import evaluate
+
+_DESCRIPTION = "exp(total negative log-likelihood / total tokens), natural logarithms."
+_INPUTS = """
+Args:
+    predictions: negative log-likelihood of each text in nats, summed over its tokens.
+    references: number of tokens of each text.
+Returns:
+    value: perplexity, 1 or more. per_sample: [nats, tokens] for each text.
+"""
+
+
+class Perplexity(evaluate.Metric):
+    """Comparable between models of the same tokenizer only."""
+
+    aggregate = "exp_ratio"
+    version = 1
+
+    def _info(self) -> evaluate.MetricInfo:
+        features = datasets.Features(
+            {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
+        )
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION, citation="", inputs_description=_INPUTS, features=features
+        )
+
+    def _compute(self, predictions: list[float], references: list[int]) -> dict[str, Any]:
+        per_sample = [[nll, float(count)] for nll, count in zip(predictions, references, strict=True)]
+        return {"value": math.exp(sum(predictions) / sum(references)), "per_sample": per_sample}

@@ -1,0 +1,47 @@
+"""How much of each answer goes over old ground: 0 is none, near 1 is a loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import datasets
+import evaluate
+
+_DESCRIPTION = "Share of words that stand in a word n-gram seen earlier in the same answer."
+_INPUTS = """
+Args:
+    predictions: answers, strings; those with fewer than n words are left unscored.
+    n: length of the n-grams.
+Returns:
+    value: mean in 0..1. per_sample: [share] or None for each answer.
+"""
+
+
+class Repetition(evaluate.Metric):
+    """Words covered by repeated n-grams."""
+
+    aggregate = "mean"
+    version = 1
+
+    def _info(self) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": datasets.Value("string")}),
+        )
+
+    def _compute(self, predictions: list[str], n: int = 4) -> dict[str, Any]:
+        per_sample: list[list[float] | None] = []
+        for text in predictions:
+            words = text.lower().split()
+            seen: set[tuple[str, ...]] = set()
+            repeated: set[int] = set()
+            for start in range(len(words) - n + 1):
+                gram = tuple(words[start : start + n])
+                if gram in seen:
+                    repeated.update(range(start, start + n))
+                seen.add(gram)
+            per_sample.append([len(repeated) / len(words)] if seen else None)
+        values = [row[0] for row in per_sample if row]
+        return {"value": sum(values) / len(values) if values else None, "per_sample": per_sample}

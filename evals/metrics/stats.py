@@ -1,0 +1,131 @@
+"""Scores with intervals: bootstrap over samples, paired differences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 2000
+SEED = 20261123
+
+Rows = Sequence[Sequence[float]]
+"""Per sample, the parts of its score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A number that never travels alone."""
+
+    name: str
+    value: float | None
+    """In `unit`; None when nothing could be scored."""
+    ci95: tuple[float, float] | None
+    """Over samples; None for fewer than two."""
+    n_scored: int
+    n_unscored: int
+    unit: str
+    higher_is_better: bool
+    signature: str
+    """Enough to reproduce the number."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A 95% interval and how it was made."""
+
+    ci95: tuple[float, float]
+    method: str
+
+
+def _mean(parts: np.ndarray) -> np.ndarray:
+    return parts[0].mean(-1)
+
+
+def _median(parts: np.ndarray) -> np.ndarray:
+    return np.median(parts[0], axis=-1)
+
+
+def _exp_ratio(parts: np.ndarray) -> np.ndarray:
+    return np.exp(parts[0].sum(-1) / parts[1].sum(-1))
+
+
+_VECTORISED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "mean": _mean,
+    "median": _median,
+    "exp_ratio": _exp_ratio,
+}
+
+
+def _aggregate(name: str) -> Callable[[Rows], float]:
+    return lambda rows: float(_VECTORISED[name](np.asarray(rows, np.float64).T))
+
+
+AGGREGATES: dict[str, Callable[[Rows], float]] = {name: _aggregate(name) for name in _VECTORISED}
+"""How per-sample parts become one number, by name."""
+
+
+def bootstrap_ci(rows: Rows, aggregate: str) -> Interval | None:
+    """95% percentile bootstrap over samples; None for fewer than two samples.
+
+    Where every sample scored the same 0 or 1, the bootstrap would claim to be certain; the
+    Wilson interval is given instead.
+
+    Source: Efron and Tibshirani 1993, chapter 13; Wilson 1927.
+    """
+    if len(rows) < 2:
+        return None
+    parts = np.asarray(rows, np.float64).T
+    if aggregate == "mean" and np.all(parts[0] == parts[0][0]) and parts[0][0] in (0, 1):
+        from scipy.stats import binomtest
+
+        wilson = binomtest(int(parts[0].sum()), len(rows)).proportion_ci(method="wilson")
+        return Interval(ci95=(wilson.low, wilson.high), method="wilson")
+    return Interval(ci95=_percentiles(parts, _VECTORISED[aggregate]), method=_method())
+
+
+def paired_difference(a: Rows, b: Rows, aggregate: str) -> tuple[float, tuple[float, float] | None]:
+    """Score of `b` less score of `a`, over the same samples in the same order.
+
+    Returns:
+        The difference and its 95% paired bootstrap interval, None for fewer than two samples.
+    """
+    parts_a, parts_b = np.asarray(a, np.float64).T, np.asarray(b, np.float64).T
+    combine = _VECTORISED[aggregate]
+    width = len(parts_a)
+
+    def difference(parts: np.ndarray) -> np.ndarray:
+        return combine(parts[width:]) - combine(parts[:width])
+
+    both = np.concatenate([parts_a, parts_b])
+    return float(difference(both)), _percentiles(both, difference) if len(a) > 1 else None
+
+
+def _percentiles(
+    parts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
+) -> tuple[float, float]:
+    from scipy.stats import bootstrap
+
+    result = bootstrap(
+        tuple(parts),
+        lambda *resampled, axis=-1: statistic(np.stack(resampled)),
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    )
+    low, high = map(float, result.confidence_interval)
+    assert not math.isnan(low)
+    return low, high
+
+
+def _method() -> str:
+    return f"bootstrap{RESAMPLES}@{SEED}"

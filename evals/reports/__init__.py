@@ -1,0 +1,1 @@
+"""Tables and pages, each a pure function of a run's records."""

@@ -1,0 +1,90 @@
+"""One self-contained HTML page for a run: nothing in it is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from evals.metrics import EXTRACT
+from evals.metrics.stats import Score
+from evals.reports.tables import SCORE_HEADER, Run, score_rows
+from evals.suites import find_suite
+
+TEMPLATE = Path(__file__).parent / "page.html"
+
+
+def plot_shares(scores: list[Score]) -> str | None:
+    """Scores between 0 and 1 with their intervals, as inline SVG; None where there are none."""
+    shares = [s for s in scores if s.unit.startswith("share") and s.value is not None]
+    if not shares:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 0.5 + 0.45 * len(shares)))
+    axes = figure.subplots()
+    for row, score in enumerate(reversed(shares)):
+        low, high = score.ci95 or (score.value, score.value)
+        axes.plot([low, high], [row, row], color="#0d9488", linewidth=5, alpha=0.35)
+        axes.plot([score.value], [row], "o", color="#0d9488")
+    axes.set_yticks(range(len(shares)), [s.name for s in reversed(shares)])
+    axes.set_ylim(-0.6, len(shares) - 0.4)
+    axes.set_xlim(-0.02, 1.02)
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    return _svg(figure)
+
+
+def plot_speeds(run: Run) -> str | None:
+    """Tokens per second of each answer, as inline SVG; None where none was timed."""
+    speeds = [r["tokens_per_s"] for r in run.records if r.get("tokens_per_s")]
+    if not speeds:
+        return None
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 2))
+    axes = figure.subplots()
+    axes.hist(speeds, bins=20, color="#0d9488", alpha=0.8)
+    axes.set_xlabel("tokens per second, after the first")
+    axes.set_ylabel("answers")
+    axes.spines[["top", "right"]].set_visible(False)
+    return _svg(figure)
+
+
+def _svg(figure) -> str:
+    import matplotlib
+
+    buffer = io.StringIO()
+    # text stays text; a fixed salt and no date make the same records give the same page
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mtgen"}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    markup = buffer.getvalue()
+    return markup[markup.index("<svg") :]
+
+
+def run_page(run: Run) -> str:
+    """The page."""
+    from jinja2 import Environment
+
+    suite = find_suite(run.manifest["suite"])
+    checked = next((u for u in suite.metrics if u.metric == "instruction_following"), None)
+    passed = checked.parts(run.records)[0] if checked else {}
+    answers = [
+        {
+            "id": record["id"],
+            "asked": record["sample"].get("prompt") or record["sample"].get("text"),
+            "output": record["output"],
+            "error": record["error"],
+            "mark": {1.0: "pass", 0.0: "fail"}.get(passed.get(record["id"], [None])[0], ""),
+        }
+        for record in run.records
+        if record["kind"] == EXTRACT["instruction_following"][0]
+    ]
+    template = Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(
+        run=run,
+        suite=suite,
+        header=SCORE_HEADER,
+        rows=score_rows(run.scores),
+        plots=[plot for plot in (plot_shares(run.scores), plot_speeds(run)) if plot],
+        answers=answers,
+    )

@@ -1,0 +1,154 @@
+"""Scores of a run, and differences between two runs, as data and as Markdown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evals.metrics import load_metric
+from evals.metrics.stats import AGGREGATES, Score, paired_difference
+from evals.runner.records import RunFolder
+from evals.suites import find_suite
+from mtgen.errors import RecordsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run with its scores."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    records: list[dict[str, Any]]
+    scores: list[Score]
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.records) == self.manifest["num_samples"]
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a run and scores it.
+
+    Raises:
+        RecordsError: there is none, it is empty, or it is damaged.
+    """
+    run = RunFolder(folder)
+    manifest, records = run.manifest(), run.records()
+    if not records:
+        raise RecordsError(f"{folder} has no records yet; run the suite first")
+    suite = find_suite(manifest["suite"])
+    scores = [use.score(records) for use in suite.metrics]
+    return Run(folder=folder, manifest=manifest, records=records, scores=scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Score of B less score of A over the samples that both scored."""
+
+    name: str
+    a: float | None
+    b: float | None
+    difference: float | None
+    ci95: tuple[float, float] | None
+    n: int
+    unit: str
+    higher_is_better: bool
+
+    @property
+    def verdict(self) -> str:
+        """`better`, `worse`, or `no clear difference` where the interval holds 0."""
+        if self.ci95 is None or self.ci95[0] <= 0 <= self.ci95[1]:
+            return "no clear difference"
+        return "better" if (self.ci95[0] > 0) == self.higher_is_better else "worse"
+
+
+def compare(a: Run, b: Run) -> list[Difference]:
+    """Paired differences, metric by metric.
+
+    Raises:
+        RecordsError: the runs are of different suites or of different versions of one.
+    """
+    for key in ("suite", "suite_sha256"):
+        if a.manifest[key] != b.manifest[key]:
+            raise RecordsError(
+                f"{a.folder} and {b.folder} differ in {key}: {a.manifest[key]!r} and "
+                f"{b.manifest[key]!r}; only runs of the same suite can be compared"
+            )
+    differences = []
+    for use in find_suite(a.manifest["suite"]).metrics:
+        parts_a, parts_b = use.parts(a.records)[0], use.parts(b.records)[0]
+        common = [name for name in parts_a if name in parts_b]
+        rows_a, rows_b = [parts_a[n] for n in common], [parts_b[n] for n in common]
+        aggregate = load_metric(use.metric).aggregate
+        value: float | None = None
+        ci95 = None
+        if common:
+            value, ci95 = paired_difference(rows_a, rows_b, aggregate)
+        differences.append(
+            Difference(
+                name=use.name,
+                a=AGGREGATES[aggregate](rows_a) if common else None,
+                b=AGGREGATES[aggregate](rows_b) if common else None,
+                difference=value,
+                ci95=ci95,
+                n=len(common),
+                unit=use.unit,
+                higher_is_better=use.higher_is_better,
+            )
+        )
+    return differences
+
+
+def number(value: float | None) -> str:
+    """Three figures; a dash for what is missing."""
+    return "–" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def interval(ci95: tuple[float, float] | None) -> str:
+    return "–" if ci95 is None else f"{number(ci95[0])} to {number(ci95[1])}"
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A table that is readable as plain text too."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [header, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
+
+
+def score_rows(scores: list[Score]) -> list[list[str]]:
+    return [
+        [
+            score.name, number(score.value), interval(score.ci95), score.unit,
+            "up" if score.higher_is_better else "down", str(score.n_scored),
+            str(score.n_unscored), score.signature,
+        ]
+        for score in scores
+    ]  # fmt: skip
+
+
+SCORE_HEADER = ["score", "value", "95% interval", "unit", "better", "scored", "unscored", "signature"]
+DIFFERENCE_HEADER = ["score", "A", "B", "B - A", "95% interval", "n", "verdict"]
+
+
+def difference_rows(differences: list[Difference]) -> list[list[str]]:
+    return [
+        [d.name, number(d.a), number(d.b), number(d.difference), interval(d.ci95), str(d.n), d.verdict]
+        for d in differences
+    ]
+
+
+def run_markdown(run: Run) -> str:
+    """One run as Markdown."""
+    manifest = run.manifest
+    facts = f"Model {manifest['model']}, seed {manifest['seed']}, mtgen {manifest['mtgen']}"
+    facts += f", commit {manifest['commit']}" if manifest["commit"] else ""
+    facts += f", {manifest['started']}, {manifest['machine']}."
+    partial = "" if run.is_complete else (
+        f"\n\nPartial: {len(run.records)} of {manifest['num_samples']} samples are done."
+    )  # fmt: skip
+    table = markdown_table(SCORE_HEADER, score_rows(run.scores))
+    return f"# {manifest['suite']}\n\n{facts}{partial}\n\n{table}\n"

@@ -1,0 +1,131 @@
+"""From samples to records."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from evals.runner.records import Record, RunFolder
+from evals.suites import Suite, TextSample
+from evals.suites.base import Sample
+from mtgen import TextRequest, __version__
+from mtgen.errors import BadRequestError, SettingError
+
+if TYPE_CHECKING:
+    from mtgen.pipeline import Pipeline
+
+
+def sample_seed(run_seed: int, sample_id: str) -> int:
+    """A seed of the sample's own, so that order and interruptions change nothing."""
+    digest = hashlib.sha256(f"{run_seed}:{sample_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def ask(pipeline: Pipeline, sample: Sample, run_seed: int, settings: dict[str, Any]) -> Record:
+    """Gives one sample to the model; a request that it refuses becomes a record's `error`."""
+    asked = {**asdict(sample), "checks": list(getattr(sample, "checks", ()))}
+    try:
+        if isinstance(sample, TextSample):
+            seed = sample_seed(run_seed, sample.id)
+            generation = pipeline.text(
+                TextRequest(
+                    prompt=sample.prompt,
+                    max_new_tokens=sample.max_new_tokens,
+                    seed=seed,
+                    **settings,
+                )
+            )
+            timings = generation.timings
+            return Record(
+                id=sample.id,
+                kind="text",
+                sample=asked,
+                seed=seed,
+                output=generation.text,
+                finish_reason=generation.finish_reason,
+                num_new_tokens=timings.num_new_tokens,
+                first_token_s=timings.first_token_s,
+                tokens_per_s=timings.tokens_per_s,
+            )
+        scores = pipeline.log_likelihood(sample.text)
+        return Record(
+            id=sample.id,
+            kind="likelihood",
+            sample=asked,
+            nll=-float(scores.double().sum()),
+            num_tokens=len(scores),
+        )
+    except BadRequestError as error:
+        kind = "text" if isinstance(sample, TextSample) else "likelihood"
+        return Record(id=sample.id, kind=kind, sample=asked, error=str(error))
+
+
+def run_suite(
+    suite: Suite,
+    pipeline: Pipeline,
+    out: Path,
+    *,
+    seed: int = 0,
+    limit: int | None = None,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    """Runs what is not on disk yet.
+
+    Args:
+        suite: What to run.
+        pipeline: The model.
+        out: The run's folder; a run that was killed goes on where it stopped.
+        seed: Of the whole run; each sample gets its own from it.
+        limit: Only the first so many samples of each kind.
+        settings: Fields of `TextRequest` that differ from their defaults.
+
+    Raises:
+        RecordsError: `out` holds another run.
+        SettingError: a limit below 1.
+    """
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit must be 1 or more, got {limit}")
+    samples: list[Sample] = []
+    for kind in dict.fromkeys(type(s) for s in suite.samples()):
+        samples += [s for s in suite.samples() if type(s) is kind][:limit]
+    folder = RunFolder(out)
+    folder.begin(
+        {
+            "suite": suite.name,
+            "suite_sha256": suite.checksum,
+            "model": pipeline.model,
+            "seed": seed,
+            "limit": limit,
+            "settings": settings or {},
+            "num_samples": len(samples),
+            "mtgen": __version__,
+            "commit": commit(),
+            "machine": f"{platform.machine()}, Python {platform.python_version()}",
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    )
+    done = {record["id"] for record in folder.records()}
+    bar = tqdm(samples, desc=suite.name, unit="sample", disable=None)
+    for sample in bar:
+        if sample.id not in done:
+            folder.append(ask(pipeline, sample, seed, settings or {}))
+
+
+def commit() -> str | None:
+    """The checkout's commit, marked `+` where files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    except OSError:
+        return None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

@@ -1,0 +1,87 @@
+"""What a suite is: frozen samples with a checksum, and the scores computed from its records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from evals.metrics import MetricUse
+from mtgen.errors import RecordsError
+
+DATA = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSample:
+    """A prompt to answer, with what a program can check in the answer."""
+
+    id: str
+    prompt: str
+    max_new_tokens: int
+    checks: tuple[dict[str, Any], ...]
+    """See `evals.metrics.instruction_following` for the types."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodSample:
+    """A text whose tokens the model is to predict."""
+
+    id: str
+    text: str
+
+
+Sample = TextSample | LikelihoodSample
+KINDS = {"text": TextSample, "likelihood": LikelihoodSample}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suite:
+    """Samples in a frozen JSONL file, and what is computed from the answers."""
+
+    name: str
+    aspect: str
+    task: str
+    description: str
+    filename: str
+    licence: str
+    minutes: float
+    """On two CPU cores, about."""
+    metrics: tuple[MetricUse, ...]
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of the data file."""
+        return hashlib.sha256((DATA / self.filename).read_bytes()).hexdigest()
+
+    def samples(self) -> list[Sample]:
+        """All samples in file order.
+
+        Raises:
+            RecordsError: the file is not the frozen one.
+        """
+        sums = dict(
+            reversed(line.split("  ", 1))
+            for line in (DATA / "SHA256SUMS").read_text("utf-8").splitlines()
+        )
+        if sums.get(self.filename) != self.checksum:
+            raise RecordsError(
+                f"{self.filename} is not the frozen file (sha256 {self.checksum[:12]}…); "
+                "restore it, or add its new hash to SHA256SUMS and say so in CHANGELOG.md"
+            )
+        return list(read_samples(DATA / self.filename))
+
+
+@cache
+def read_samples(path: Path) -> tuple[Sample, ...]:
+    samples = []
+    for line in path.read_text("utf-8").splitlines():
+        fields = json.loads(line)
+        kind = KINDS[fields.pop("kind")]
+        if "checks" in fields:
+            fields["checks"] = tuple(fields["checks"])
+        samples.append(kind(**fields))
+    return tuple(samples)
