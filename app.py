@@ -22,7 +22,9 @@ def parse(arguments: list[str]) -> Namespace:
     host = env.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if env.get("SPACE_ID") else "127.0.0.1")
     parser.add_argument("--host", default=host, help="address to listen on")
     parser.add_argument("--port", type=int, default=port, help="port to listen on")
-    parser.add_argument("--trunk", metavar="PATH", help="checkpoint folder instead of the pinned one")
+    parser.add_argument(
+        "--trunk", metavar="PATH", help="checkpoint folder instead of the pinned one"
+    )
     parser.add_argument("--mcp", action="store_true", help="serve the endpoints to MCP clients too")
     options = parser.parse_args(arguments)
     if not 1 <= options.port <= 65535:

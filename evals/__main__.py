@@ -48,7 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
     comparing.set_defaults(run=run_compare)
 
     for command in (listing, running, report, comparing):
-        command.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        command.add_argument(
+            "--json", action="store_true", help="one JSON object on standard output"
+        )
     return parser
 
 

@@ -5,8 +5,14 @@ Importing this package loads nothing: torch and the weights come with `load()`.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from mtgen.errors import BadRequestError, MtgenError
-from mtgen.requests import Generation, Message, TextRequest
+from mtgen.requests import Generation, Message, Precision, TextRequest
+
+if TYPE_CHECKING:
+    from mtgen.pipeline import Pipeline
 
 __version__ = "0.1.0"
 
@@ -20,7 +26,9 @@ __all__ = [
 ]
 
 
-def load(trunk=None, *, precision: str = "packed", progress: bool = True):
+def load(
+    trunk: str | Path | None = None, *, precision: Precision = "packed", progress: bool = True
+) -> Pipeline:
     """Loads the shared model and returns the pipeline, the one door to it.
 
     Args:

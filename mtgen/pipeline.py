@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtgen.engine import LlamaRuntime, Runtime
-from mtgen.engine.runtime import Precision, use_all_cores
+from mtgen.engine.runtime import use_all_cores
 from mtgen.errors import PromptTooLongError, SettingError
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk
-from mtgen.requests import Generation, TextRequest, check_text
+from mtgen.requests import Generation, Precision, TextRequest, check_text
 from mtgen.tasks.text import PREFILL_CHUNK, TextStream
 
 

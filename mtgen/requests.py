@@ -15,6 +15,7 @@ MAX_NEW_TOKENS = 4096
 MAX_TEMPERATURE = 2.0
 
 Role = Literal["system", "user", "assistant"]
+Precision = Literal["packed", "float32"]
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
@@ -70,9 +71,7 @@ class Message:
 
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant"):
-            raise SettingError(
-                f"role must be 'system', 'user' or 'assistant', got {self.role!r}"
-            )
+            raise SettingError(f"role must be 'system', 'user' or 'assistant', got {self.role!r}")
         check_text(self.content, f"{self.role} message", allow_empty=True)
 
 
@@ -106,6 +105,8 @@ class TextRequest:
         check_number("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS, integer=True)
         check_number("temperature", self.temperature, 0, MAX_TEMPERATURE)
         check_number("top_p", self.top_p, 0, 1, open_low=True)
+        object.__setattr__(self, "temperature", float(self.temperature))
+        object.__setattr__(self, "top_p", float(self.top_p))
         if self.seed is not None:
             check_number("seed", self.seed, 0, MAX_SEED, integer=True)
 

@@ -8,7 +8,7 @@ the parts combine is the module's class attribute `aggregate`, a name in `stats.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -85,7 +85,7 @@ class MetricUse:
             return self.metric.removesuffix("_n") + f"_{self.options['n']}"
         return "_".join([self.metric, *map(str, self.options.values())])
 
-    def parts(self, records: list[Record]) -> tuple[dict[str, list[float]], int]:
+    def parts(self, records: Sequence[Record]) -> tuple[dict[str, list[float]], int]:
         """Per-sample parts by sample id, and how many samples could not be scored."""
         kind, extract = EXTRACT[self.metric]
         relevant = [r for r in records if r["kind"] == kind]
@@ -99,12 +99,10 @@ class MetricUse:
                 columns.setdefault(column, []).append(value)
         options = {k: v for k, v in self.options.items() if k != "of"}
         rows = load_metric(self.metric).compute(**columns, **options)["per_sample"]
-        parts = {
-            name: row for name, row in zip(scored, rows, strict=True) if row is not None
-        }
+        parts = {name: row for name, row in zip(scored, rows, strict=True) if row is not None}
         return parts, len(inputs) - len(parts)
 
-    def score(self, records: list[Record]) -> Score:
+    def score(self, records: Sequence[Record]) -> Score:
         """Value, interval and counts over all records that the metric applies to."""
         parts, n_unscored = self.parts(records)
         aggregate = load_metric(self.metric).aggregate

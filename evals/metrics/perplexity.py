@@ -33,5 +33,7 @@ class Perplexity(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[float], references: list[int]) -> dict[str, Any]:
-        per_sample = [[nll, float(count)] for nll, count in zip(predictions, references, strict=True)]
+        per_sample = [
+            [nll, float(count)] for nll, count in zip(predictions, references, strict=True)
+        ]
         return {"value": math.exp(sum(predictions) / sum(references)), "per_sample": per_sample}

@@ -23,9 +23,9 @@ def plot_shares(scores: list[Score]) -> str | None:
     figure = Figure(figsize=(7, 0.5 + 0.45 * len(shares)))
     axes = figure.subplots()
     for row, score in enumerate(reversed(shares)):
-        low, high = score.ci95 or (score.value, score.value)
-        axes.plot([low, high], [row, row], color="#0d9488", linewidth=5, alpha=0.35)
-        axes.plot([score.value], [row], "o", color="#0d9488")
+        if score.ci95:
+            axes.plot(score.ci95, [row, row], color="#0d9488", linewidth=5, alpha=0.35)
+        axes.plot([score.value or 0.0], [row], "o", color="#0d9488")
     axes.set_yticks(range(len(shares)), [s.name for s in reversed(shares)])
     axes.set_ylim(-0.6, len(shares) - 0.4)
     axes.set_xlim(-0.02, 1.02)
@@ -61,6 +61,11 @@ def _svg(figure) -> str:
     return markup[markup.index("<svg") :]
 
 
+def mark(row: list[float] | None) -> str:
+    """Whether an answer passed its checks; empty where it has none."""
+    return "" if row is None else "pass" if row[0] else "fail"
+
+
 def run_page(run: Run) -> str:
     """The page."""
     from jinja2 import Environment
@@ -74,7 +79,7 @@ def run_page(run: Run) -> str:
             "asked": record["sample"].get("prompt") or record["sample"].get("text"),
             "output": record["output"],
             "error": record["error"],
-            "mark": {1.0: "pass", 0.0: "fail"}.get(passed.get(record["id"], [None])[0], ""),
+            "mark": mark(passed.get(record["id"])),
         }
         for record in run.records
         if record["kind"] == EXTRACT["instruction_following"][0]

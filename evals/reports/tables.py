@@ -130,13 +130,30 @@ def score_rows(scores: list[Score]) -> list[list[str]]:
     ]  # fmt: skip
 
 
-SCORE_HEADER = ["score", "value", "95% interval", "unit", "better", "scored", "unscored", "signature"]
+SCORE_HEADER = [
+    "score",
+    "value",
+    "95% interval",
+    "unit",
+    "better",
+    "scored",
+    "unscored",
+    "signature",
+]
 DIFFERENCE_HEADER = ["score", "A", "B", "B - A", "95% interval", "n", "verdict"]
 
 
 def difference_rows(differences: list[Difference]) -> list[list[str]]:
     return [
-        [d.name, number(d.a), number(d.b), number(d.difference), interval(d.ci95), str(d.n), d.verdict]
+        [
+            d.name,
+            number(d.a),
+            number(d.b),
+            number(d.difference),
+            interval(d.ci95),
+            str(d.n),
+            d.verdict,
+        ]
         for d in differences
     ]
 

@@ -78,7 +78,7 @@ class RunFolder:
             return json.loads(path.read_text("utf-8"))
         except FileNotFoundError:
             raise RecordsError(
-                f"{self.folder} holds no run; make one with 'python -m evals run --out {self.folder}'"
+                f"{self.folder} holds no run; make one with 'python -m evals run'"
             ) from None
         except (OSError, ValueError) as error:
             raise RecordsError(f"{path} cannot be read ({error})") from None
@@ -105,7 +105,9 @@ class RunFolder:
                 record = json.loads(line)
                 found[record["id"]] = record
             except (ValueError, KeyError, TypeError):
-                raise RecordsError(f"{path}, line {number} is not a record; delete that line") from None
+                raise RecordsError(
+                    f"{path}, line {number} is not a record; delete that line"
+                ) from None
         return list(found.values())
 
     def append(self, record: Record) -> None:

@@ -7,7 +7,7 @@ of weights read, so the 4-bit kernel wins; at many rows by arithmetic, so bf16 m
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ def bf16_is_fast() -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
+@runtime_checkable
 class Linear(Protocol):
     """`y = x @ W.T (+ b)` for x of shape (T, K), in the layer's own compute dtype."""
 
@@ -108,7 +109,7 @@ class Int8Head:
     def _product(self, digits: Float[Tensor, "T2 K"]) -> Float[Tensor, "T2 V"]:
         """Exact products of whole numbers from -64 to 63, times the rows' scales."""
         if not self.packed:
-            return torch._int_mm(digits.to(torch.int8), self.weight) * self.scale
+            return torch.ops.aten._int_mm(digits.to(torch.int8), self.weight) * self.scale
         return torch.ops.onednn.qlinear_pointwise(
             digits.add_(64).to(torch.uint8), 1.0, 64, self.weight, self.scale, self.zero,
             None, 1.0, 0, torch.float32, "none", [], "",
@@ -147,7 +148,7 @@ class QuantisedMatrix:
         kinds = matrices[0].parts
         return QuantisedMatrix({k: torch.cat([m.parts[k] for m in matrices]) for k in kinds})
 
-    def dense(self) -> Float[Tensor, "N K"]:
+    def dense(self) -> Float[Tensor, "N *K"]:
         """The weights in float32."""
         if "weight" in self.parts:
             return self.parts["weight"].float()
@@ -168,7 +169,9 @@ class Checkpoint:
             try:
                 file = safe_open(path, framework="pt")
             except (SafetensorError, OSError) as error:
-                raise CorruptedFileError(f"{path} is not a readable safetensors file ({error})") from None
+                raise CorruptedFileError(
+                    f"{path} is not a readable safetensors file ({error})"
+                ) from None
             self.files.update(dict.fromkeys(file.keys(), file))
         self.folder = folder
 

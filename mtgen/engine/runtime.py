@@ -9,7 +9,7 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,6 @@ from torch import Tensor
 from mtgen.engine.linear import Checkpoint, Int8Head, Linear, QuantisedMatrix, pack
 from mtgen.errors import ConfigError, SettingError
 from mtgen.model.config import TrunkConfig
-
-Precision = Literal["packed", "float32"]
 
 
 class KVCache:
@@ -35,6 +33,7 @@ class KVCache:
         """Positions filled so far."""
 
 
+@runtime_checkable
 class Runtime(Protocol):
     """What a way of running the trunk must offer."""
 
@@ -85,7 +84,7 @@ def pairs_from_halves(n_rows: int, head_dim: int) -> Int64[Tensor, " N"]:
 class LlamaRuntime:
     """The trunk on a CPU, in plain PyTorch operations, nothing compiled."""
 
-    def __init__(self, folder: Path, precision: Precision = "packed") -> None:
+    def __init__(self, folder: Path, precision: str = "packed") -> None:
         """Loads a checkpoint folder.
 
         Raises:
@@ -182,9 +181,7 @@ class LlamaRuntime:
         for index, layer in enumerate(self.layers):
             x = F.rms_norm(residual, residual.shape[-1:], layer.attn_norm, eps)
             qkv = layer.qkv(x.to(layer.qkv.dtype)).view(length, -1, head_dim)
-            turned = torch.view_as_complex(
-                qkv[:, : n_query + n_kv].float().unflatten(-1, (-1, 2))
-            )
+            turned = torch.view_as_complex(qkv[:, : n_query + n_kv].float().unflatten(-1, (-1, 2)))
             turned = torch.view_as_real(turned * rotations).flatten(-2).to(qkv.dtype)
             keys, values = cache.keys[index], cache.values[index]
             keys[0, :, start:end] = turned[:, n_query:].transpose(0, 1)
@@ -214,4 +211,6 @@ class LlamaRuntime:
 
 def use_all_cores() -> None:
     """Sets torch's threads to the cores that this process may use (torch counts the machine's)."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )

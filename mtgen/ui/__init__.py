@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gradio as gr
+from gradio.themes import Base, Soft
 
-from mtgen.ui.model import SharedModel
 from mtgen.ui import text
+from mtgen.ui.model import SharedModel
 
 TITLE = "mtgen"
 
@@ -17,7 +18,7 @@ facts. Check what matters.
 
 CSS = """
 .gradio-container { max-width: 960px !important; margin: 0 auto !important; }
-.gradio-container main { width: 100%; }
+.gradio-container > .main, .gradio-container main { width: 100%; }
 #chat .examples { grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
 #chat .example { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); }
 #chat .example:hover { border-color: var(--color-accent); }
@@ -36,10 +37,10 @@ document.addEventListener("keydown", (event) => {
 """
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Looks of the page, light and dark; only fonts that are on the reader's machine."""
     fonts = ["system-ui", "sans-serif"]
-    return gr.themes.Soft(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "monospace"])
+    return Soft(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "monospace"])
 
 
 def build_app(model: SharedModel) -> gr.Blocks:

@@ -6,9 +6,11 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 
 from mtgen.errors import MtgenError
 from mtgen.requests import (
@@ -30,7 +32,6 @@ PARALLEL = 2
 EXAMPLES = [
     "Explain in two sentences why the sea is salty.",
     "Write a short story about a clock that runs backwards.",
-    "Give me three ideas for a rainy Sunday.",
     "Rewrite politely: send me the report now.",
 ]
 
@@ -47,6 +48,15 @@ DOWNLOAD = """
 """
 
 
+@dataclass
+class Turn:
+    """One answer in the making, waiting in the queue or being written."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    discarded: bool = False
+    """The chat was cleared meanwhile: what was written so far is not wanted."""
+
+
 class Turns:
     """Who is answering whom, so that Stop reaches the generation itself.
 
@@ -54,35 +64,41 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._stops: dict[str, threading.Event] = {}
+        self._turns: dict[str | None, Turn] = {}
         self._lock = threading.Lock()
 
-    def begin(self, session: str | None) -> threading.Event:
-        """Registers a session's new turn and stops its earlier one."""
-        stop = threading.Event()
-        if session is not None:
-            with self._lock:
-                earlier = self._stops.get(session)
-                self._stops[session] = stop
-            if earlier:
-                earlier.set()
-        return stop
+    def begin(self, session: str | None) -> None:
+        """Registers a session's turn.
 
-    def stop(self, session: str | None) -> None:
-        """Ends a session's turn, waiting or running."""
+        Raises:
+            gr.Error: the session's last turn is not over.
+        """
         with self._lock:
-            stop = self._stops.pop(session, None) if session else None
-        if stop:
-            stop.set()
+            if session in self._turns:
+                raise gr.Error(
+                    "the last answer is still being written; stop it first, with the square "
+                    "button or Esc",
+                    print_exception=False,
+                )
+            self._turns[session] = Turn()
 
-    def current(self, session: str | None) -> threading.Event:
-        """The event of the turn that `begin` registered; set if it was stopped since."""
+    def current(self, session: str | None) -> Turn | None:
+        """The turn that `begin` registered, until its end."""
+        return self._turns.get(session)
+
+    def stop(self, session: str | None, *, discard: bool = False) -> None:
+        """Ends a session's turn, waiting or running, within one token."""
+        turn = self.current(session)
+        if turn:
+            turn.discarded |= discard
+            turn.stop.set()
+
+    def end(self, session: str | None) -> None:
+        """Stops and forgets a session's turn."""
         with self._lock:
-            stop = self._stops.get(session) if session else None
-        if stop is None:
-            stop = threading.Event()
-            stop.set()
-        return stop
+            turn = self._turns.pop(session, None)
+        if turn:
+            turn.stop.set()
 
 
 def pieces(
@@ -157,6 +173,11 @@ def whole(value: float | None, name: str) -> int | None:
     raise gr.Error(f"{name} must be a whole number, got {value:g}", print_exception=False)
 
 
+def position(index: int | tuple[int, int]) -> int:
+    """Place of a message in the chat, from what Gradio's events carry."""
+    return index if isinstance(index, int) else index[0]
+
+
 def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     """Adds the tab's components and events to the page under construction."""
     turns = Turns()
@@ -178,7 +199,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     prompt = gr.Textbox(
         elem_id="prompt",
         show_label=False,
-        placeholder="Type a message. Enter sends, Shift+Enter breaks the line, Esc stops.",
+        placeholder="Enter sends, Shift+Enter breaks the line, Esc stops",
         lines=1,
         max_lines=8,
         autofocus=True,
@@ -215,24 +236,25 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             placeholder="You answer like a friendly librarian.", max_lines=4,
         )  # fmt: skip
 
-    def begin(
-        text: str, history: list, request: gr.Request
-    ) -> tuple[list, str, str, dict, str]:
+    def begin(text: str, history: list, request: gr.Request, **box: Any) -> tuple:
         """Shows the message at once and turns Send into Stop, without waiting in the queue."""
         asked(prompt=text)
         turns.begin(request.session_hash)
         history = [*history, {"role": "user", "content": text}]
         waiting = "" if model.ready else "Loading the model, once…"
-        return history, "", text, gr.Textbox(submit_btn=False, stop_btn=True), waiting
+        return history, gr.Textbox(submit_btn=False, stop_btn=True, **box), text, waiting
+
+    def begin_typed(text: str, history: list, request: gr.Request) -> tuple:
+        return begin(text, history, request, value="")
 
     def respond(
         history: list, past: list, system: str, temperature: float, top_p: float,
         max_new_tokens: float, seed: float | None, random_seed: bool, request: gr.Request,
     ) -> Iterator[tuple]:  # fmt: skip
         """Streams the answer to the chat's last message."""
-        if not history or history[-1]["role"] != "user":
+        turn = turns.current(request.session_hash)
+        if turn is None or turn.discarded or not history:
             return
-        stop = turns.current(request.session_hash)
         question = asked(
             prompt=content_text(history[-1]["content"]),
             history=as_messages(history[:-1]),
@@ -242,10 +264,12 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             top_p=top_p,
             seed=None if random_seed else whole(seed, "seed"),
         )
-        if stop.is_set():
+        if turn.stop.is_set():
             yield history, past, seed, "stopped before it began"
             return
-        for piece in pieces(model, question, stop):
+        for piece in pieces(model, question, turn.stop):
+            if turn.discarded:
+                return
             done = isinstance(piece, Generation)
             answer = {"role": "assistant", "content": piece.text if done else piece}
             if done:
@@ -254,16 +278,17 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             else:
                 yield [*history, answer], past, gr.skip(), gr.skip()
 
-    def end(history: list, text: str) -> tuple[dict, str, list]:
+    def end(history: list, text: str, typed: str, request: gr.Request) -> tuple:
         """Turns Stop into Send; a message that got no answer goes back into the box."""
-        box = gr.Textbox(submit_btn=True, stop_btn=False)
+        turns.end(request.session_hash)
         if history and history[-1]["role"] == "user":
-            return gr.Textbox(submit_btn=True, stop_btn=False, value=text), "", history[:-1]
-        return box, "", history
+            value = typed or text
+            return gr.Textbox(submit_btn=True, stop_btn=False, value=value), "", history[:-1]
+        return gr.Textbox(submit_btn=True, stop_btn=False), "", history
 
     settings = [system, temperature, top_p, max_new_tokens, seed, random_seed]
 
-    def then_answer(event: gr.events.Dependency) -> None:
+    def then_answer(event: Any) -> None:
         """What follows once the chat ends with a message to answer."""
         answered = event.success(
             respond,
@@ -275,7 +300,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             api_visibility="private",
         )
         answered.then(
-            end, [chat, draft], [prompt, draft, chat], queue=False,
+            end, [chat, draft, prompt], [prompt, draft, chat], queue=False,
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
 
@@ -285,8 +310,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             api_visibility="private", **more,
         )  # fmt: skip
 
-    began = [chat, prompt, draft, prompt, state_line]
-    then_answer(listen(prompt.submit, begin, [prompt, chat], began))
+    began = [chat, prompt, draft, state_line]
+    then_answer(listen(prompt.submit, begin_typed, [prompt, chat], began))
 
     def begin_example(data: gr.SelectData, request: gr.Request) -> tuple:
         return begin(data.value["text"], [], request)
@@ -299,19 +324,18 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         return kept, past[: sum(turn["role"] == "assistant" for turn in kept)]
 
     def begin_again(history: list, past: list, request: gr.Request) -> tuple:
-        asked = [i for i, turn in enumerate(history) if turn["role"] == "user"]
-        if not asked:
+        questions = [i for i, turn in enumerate(history) if turn["role"] == "user"]
+        if not questions:
             raise gr.Error("there is no answer to regenerate yet", print_exception=False)
-        text = content_text(history[asked[-1]]["content"])
-        kept, past = rewind(history, past, asked[-1])
+        text = content_text(history[questions[-1]]["content"])
+        kept, past = rewind(history, past, questions[-1])
         return *begin(text, kept, request), past
 
     def begin_retry(history: list, past: list, request: gr.Request, data: gr.RetryData) -> tuple:
-        return begin_again(history[: int(data.index) + 1], past, request)
+        return begin_again(history[: position(data.index) + 1], past, request)
 
     def begin_edit(history: list, past: list, request: gr.Request, data: gr.EditData) -> tuple:
-        index = data.index if isinstance(data.index, int) else data.index[0]
-        kept, past = rewind(history, past, index)
+        kept, past = rewind(history, past, position(data.index))
         return *begin(content_text(data.value), kept, request), past
 
     then_answer(listen(again.click, begin_again, [chat, records], [*began, records]))
@@ -319,7 +343,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     then_answer(listen(chat.edit, begin_edit, [chat, records], [*began, records]))
 
     def undo(history: list, past: list, data: gr.UndoData) -> tuple:
-        index = data.index if isinstance(data.index, int) else data.index[0]
+        index = position(data.index)
         kept, past = rewind(history, past, index)
         return kept, past, content_text(history[index]["content"]) if history else ""
 
@@ -328,11 +352,14 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     def stop_turn(request: gr.Request) -> None:
         turns.stop(request.session_hash)
 
+    def forget_turn(request: gr.Request) -> None:
+        turns.end(request.session_hash)
+
     listen(prompt.stop, stop_turn, [], [])
-    page.unload(stop_turn)
+    page.unload(forget_turn)
 
     def wipe(request: gr.Request) -> tuple:
-        turns.stop(request.session_hash)
+        turns.stop(request.session_hash, discard=True)
         return [], [], ""
 
     listen(clear.click, wipe, [], [chat, records, state_line])
@@ -383,6 +410,4 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         for piece in pieces(model, question):
             yield piece.as_dict() if isinstance(piece, Generation) else {"text": piece}
 
-    gr.api(
-        text_endpoint, api_name="text", concurrency_limit=PARALLEL, concurrency_id="model"
-    )
+    api(text_endpoint, api_name="text", concurrency_limit=PARALLEL, concurrency_id="model")

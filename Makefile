@@ -1,0 +1,52 @@
+# Both commands set up everything they need on a machine with Python 3.11.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 2
+
+.PHONY: demo test test-all check eval bench browser clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python app.py
+
+test: $(VENV)/.dev browser
+	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+
+test-all: $(VENV)/.dev browser
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+eval: $(VENV)/.demo
+	$(BIN)/python -m evals run --suite smoke
+
+bench: $(VENV)/.demo
+	$(BIN)/python -m mtgen bench
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: requirements.txt pre-requirements.txt | $(VENV)/bin/python
+	@echo "Installing packages into $(VENV), once (about 1.5 GB)"
+	$(PIP) -r pre-requirements.txt
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.demo
+	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+# The tests of the page drive a Chromium that is on the system; where apt-get can, it brings it.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null \
+	  || command -v google-chrome >/dev/null || test -n "$$MTGEN_CHROMIUM" \
+	  || { command -v apt-get >/dev/null \
+	       && SUDO=$$(test "$$(id -u)" = 0 || echo "sudo -n") \
+	       && $$SUDO apt-get update -qq && $$SUDO apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "No Chromium found: the tests of the page will be skipped. Set MTGEN_CHROMIUM to one."
+
+clean:
+	rm -rf $(VENV) build *.egg-info

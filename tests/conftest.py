@@ -1,0 +1,165 @@
+"""Fixtures: tiny real models that the tests build themselves, and the real trunk."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Shapes in signatures are checked here, and only here; must come before mtgen is imported.
+from jaxtyping import install_import_hook
+
+install_import_hook(["mtgen.engine", "mtgen.model.sampling", "mtgen.pipeline"], "beartype.beartype")
+
+import torch  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+
+torch.set_num_threads(2)
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def byte_tokenizer(folder: Path, merges: int = 60) -> int:
+    """Saves a small byte-level BPE tokenizer with a chat template; returns its size."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=3 + 256 + merges,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([(ROOT / "LICENSE").read_text("utf-8")], trainer)
+    tokenizer.add_special_tokens([AddedToken("<|im_end|>")])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    settings = {"chat_template": TEMPLATE, "bos_token": "<|im_start|>", "eos_token": "<|im_end|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
+    return tokenizer.get_vocab_size()
+
+
+def save_tiny(folder: Path, kind: str = "llama", **overrides):
+    """Saves a tiny random checkpoint that `transformers` made; returns the model."""
+    import transformers
+
+    folder.mkdir(parents=True, exist_ok=True)
+    vocab_size = byte_tokenizer(folder)
+    config_class, model_class = {
+        "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+    }[kind]
+    fields = {
+        "vocab_size": vocab_size,
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "tie_word_embeddings": True,
+        "eos_token_id": 2,
+        "bos_token_id": 1,
+    }
+    torch.manual_seed(0)
+    model = model_class(config_class(**(fields | overrides))).eval()
+    with torch.no_grad():  # norms and biases start at one and zero: make them matter
+        for name, parameter in model.named_parameters():
+            if "norm" in name or name.endswith("bias"):
+                parameter.add_(0.3 * torch.randn_like(parameter))
+            else:
+                parameter.mul_(8)
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_trunk(tmp_path_factory) -> Path:
+    """A folder with a tiny random Llama of 256 positions."""
+    folder = tmp_path_factory.mktemp("tiny")
+    save_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_trunk):
+    """A pipeline over the tiny trunk."""
+    import mtgen
+
+    return mtgen.load(tiny_trunk, progress=False)
+
+
+@pytest.fixture(scope="session")
+def trunk_folder() -> Path:
+    """The real trunk, converted."""
+    from mtgen.model.trunk import find_trunk
+
+    return find_trunk(progress=False)
+
+
+@pytest.fixture(scope="session")
+def real(trunk_folder):
+    """A pipeline over the real trunk, packed."""
+    import mtgen
+
+    return mtgen.load(progress=False)
+
+
+@pytest.fixture(scope="session")
+def real_float32(trunk_folder):
+    """The same in float32."""
+    import mtgen
+
+    return mtgen.load(precision="float32", progress=False)
+
+
+@pytest.fixture
+def shell(tiny_trunk):
+    """Runs a Python command line of the project on the tiny trunk."""
+
+    def call(*arguments: object, env: dict[str, str] | None = None, **options):
+        environment = {**os.environ, "MTGEN_TRUNK": str(tiny_trunk), **(env or {})}
+        return subprocess.run(
+            [sys.executable, *map(str, arguments)],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=options.pop("timeout", 120),
+            **options,
+        )
+
+    return call
+
+
+def find_chromium() -> str | None:
+    """A Chromium on this system."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("MTGEN_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium; skips where there is none, unless that is forbidden."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_chromium()
+    if path is None:
+        if os.environ.get("MTGEN_REQUIRE_BROWSER"):
+            pytest.fail("no Chromium on this system, and MTGEN_REQUIRE_BROWSER is set")
+        pytest.skip("no Chromium on this system; set MTGEN_CHROMIUM to one")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,98 @@
+"""The real weights: parity with `transformers` on the GGUF itself, speed, memory, agreement."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+
+import pytest
+import torch
+
+from mtgen.model.trunk import SMOLLM2_135M, fetch
+
+PROMPTS = [
+    "What is the capital of France?",
+    "Count from 1 to 10.",
+    "Explain why the sea is salty.",
+    "Write a haiku about 2 frogs.",
+]
+
+PROSE = [
+    "The mill stood at the end of the lane, where the stream bent round a row of old willows. "
+    "Nobody had ground corn there for thirty years, but the wheel still turned when the water "
+    "was high, and children came to watch it after school.",
+    "A kettle boils sooner on a mountain, because the air there presses less on the water. "
+    "Cooks who move to a high town learn to give their beans another hour.",
+    "The meeting was called for nine. At half past, four chairs were still empty, and the "
+    "chairman began to read the minutes aloud to those who had come, slowly, as if that would "
+    "bring the others up the stairs.",
+]
+
+
+@pytest.fixture(scope="module")
+def gguf_loaded(trunk_folder):
+    """`transformers`' own reading of the pinned file: model and tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    given = os.environ.get("MTGEN_TRUNK")
+    path = given if given and os.path.isfile(given) else fetch(SMOLLM2_135M, trunk_folder.parent)
+    folder, name = os.path.split(path)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, dtype=torch.float32)
+    return model.eval(), tokenizer
+
+
+def test_greedy_tokens_equal_those_of_transformers_on_the_gguf_file(gguf_loaded, real_float32):
+    model, tokenizer = gguf_loaded
+    for prompt in PROMPTS:
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}],
+            add_generation_prompt=True,
+            return_tensors="pt",
+            return_dict=True,
+        )["input_ids"]
+        wanted = model.generate(ids, max_new_tokens=40, do_sample=False)[0, ids.shape[1] :]
+        stream = real_float32.text_stream(prompt, temperature=0, max_new_tokens=40)
+        found = stream.generation
+        assert stream.prompt_ids == ids[0].tolist()
+        assert stream.token_ids == [i for i in wanted.tolist() if i != model.config.eos_token_id]
+        assert found.text == tokenizer.decode(wanted, skip_special_tokens=True)
+
+
+def test_packed_perplexity_is_within_one_percent_of_float32(real, real_float32):
+    totals = {}
+    for name, pipeline in {"packed": real, "float32": real_float32}.items():
+        scores = torch.cat([pipeline.log_likelihood(text) for text in PROSE])
+        totals[name] = math.exp(-scores.double().mean())
+    assert abs(totals["packed"] / totals["float32"] - 1) < 0.01, totals
+
+
+def test_packed_greedy_choices_mostly_equal_those_of_float32(real, real_float32):
+    """Stated degree: at least 95 of 100 next tokens, given the same text before them."""
+    agree = total = 0
+    for prompt in PROMPTS:
+        stream = real_float32.text_stream(prompt, temperature=0, max_new_tokens=40)
+        assert stream.generation
+        ids = torch.tensor(stream.prompt_ids + stream.token_ids)
+        choices = []
+        for pipeline in (real, real_float32):
+            cache = pipeline.runtime.new_cache(len(ids))
+            choices.append(pipeline.runtime.forward(ids, cache, all_logits=True).argmax(-1))
+        answered = slice(len(stream.prompt_ids) - 1, None)
+        agree += int((choices[0] == choices[1])[answered].sum())
+        total += len(ids) - len(stream.prompt_ids) + 1
+    assert agree / total >= 0.95, f"{agree} of {total}"
+
+
+def test_bench_shows_three_times_transformers_in_less_than_a_gigabyte(shell):
+    done = shell(
+        "-m", "mtgen", "bench", "--rounds", 3, "--tokens", 32, "--json",
+        env={"MTGEN_TRUNK": os.environ.get("MTGEN_TRUNK", "")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    packed = result["contestants"][0]
+    assert packed["name"] == "mtgen packed"
+    assert packed["times_transformers"] >= 3
+    assert result["resident_mb"] < 1000
