@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mtgen.engine import LlamaRuntime, Runtime
-from mtgen.engine.runtime import use_all_cores
+from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import PromptTooLongError, SettingError
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk
@@ -38,7 +38,9 @@ class Pipeline:
         """See `mtgen.load`."""
         use_all_cores()
         folder = find_trunk(trunk, progress=progress)
-        return cls(LlamaRuntime(folder, precision), ChatTokenizer(folder))
+        pipeline = cls(LlamaRuntime(folder, precision), ChatTokenizer(folder))
+        release_free_memory()
+        return pipeline
 
     def text_stream(self, request: TextRequest | str, **settings: Any) -> TextStream:
         """Starts to answer; iterate over the pieces, then read `.generation`.

@@ -18,7 +18,7 @@ import torch
 from tqdm import trange
 
 from mtgen.engine.linear import Checkpoint
-from mtgen.engine.runtime import LlamaRuntime, Runtime, use_all_cores
+from mtgen.engine.runtime import LlamaRuntime, Runtime, release_free_memory, use_all_cores
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk
 from mtgen.requests import Message, check_number
@@ -107,6 +107,7 @@ def bench(
     folder = find_trunk(trunk)
     started = time.perf_counter()
     packed = LlamaRuntime(folder, "packed")
+    release_free_memory()
     load_s = time.perf_counter() - started
     ids = ChatTokenizer(folder).encode_chat([Message(role="user", content=PROMPT)])
     prompt = torch.tensor(ids)

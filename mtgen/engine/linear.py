@@ -179,14 +179,14 @@ class Checkpoint:
         return name in self.files
 
     def tensor(self, name: str) -> Tensor:
-        """One tensor as stored.
+        """One tensor as stored, copied: a view would keep the whole file in memory.
 
         Raises:
             CorruptedFileError: it is not there.
         """
         if name not in self.files:
             raise CorruptedFileError(f"the checkpoint {self.folder} lacks the tensor {name!r}")
-        return self.files[name].get_tensor(name)
+        return self.files[name].get_tensor(name).clone()
 
     def matrix(self, name: str) -> QuantisedMatrix:
         """All parts of the matrix `name`, such as `model.layers.0.mlp.up_proj`."""
