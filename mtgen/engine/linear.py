@@ -148,7 +148,7 @@ class QuantisedMatrix:
         kinds = matrices[0].parts
         return QuantisedMatrix({k: torch.cat([m.parts[k] for m in matrices]) for k in kinds})
 
-    def dense(self) -> Float[Tensor, "N *K"]:
+    def dense(self) -> Float[Tensor, "N ..."]:
         """The weights in float32."""
         if "weight" in self.parts:
             return self.parts["weight"].float()

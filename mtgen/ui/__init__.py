@@ -17,8 +17,7 @@ facts. Check what matters.
 """
 
 CSS = """
-.gradio-container { max-width: 960px !important; margin: 0 auto !important; }
-.gradio-container > .main, .gradio-container main { width: 100%; }
+.gradio-container { max-width: 960px !important; width: 100%; margin: 0 auto !important; }
 #chat .examples { grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
 #chat .example { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); }
 #chat .example:hover { border-color: var(--color-accent); }

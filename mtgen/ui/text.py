@@ -253,38 +253,43 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     ) -> Iterator[tuple]:  # fmt: skip
         """Streams the answer to the chat's last message."""
         turn = turns.current(request.session_hash)
-        if turn is None or turn.discarded or not history:
+        if turn is None or turn.stop.is_set() or not history:
+            yield gr.skip(), gr.skip(), gr.skip(), "stopped before it began"
             return
-        question = asked(
-            prompt=content_text(history[-1]["content"]),
-            history=as_messages(history[:-1]),
-            system=(system or "").strip() or None,
-            max_new_tokens=whole(max_new_tokens, "max_new_tokens"),
-            temperature=temperature,
-            top_p=top_p,
-            seed=None if random_seed else whole(seed, "seed"),
-        )
-        if turn.stop.is_set():
-            yield history, past, seed, "stopped before it began"
-            return
-        for piece in pieces(model, question, turn.stop):
-            if turn.discarded:
-                return
-            done = isinstance(piece, Generation)
-            answer = {"role": "assistant", "content": piece.text if done else piece}
-            if done:
-                past = [*past, piece.as_dict()]
-                yield [*history, answer], past, piece.seed, status(piece)
-            else:
-                yield [*history, answer], past, gr.skip(), gr.skip()
+        try:
+            question = asked(
+                prompt=content_text(history[-1]["content"]),
+                history=as_messages(history[:-1]),
+                system=(system or "").strip() or None,
+                max_new_tokens=whole(max_new_tokens, "max_new_tokens"),
+                temperature=temperature,
+                top_p=top_p,
+                seed=None if random_seed else whole(seed, "seed"),
+            )
+            for piece in pieces(model, question, turn.stop):
+                if turn.discarded:
+                    return
+                done = isinstance(piece, Generation)
+                answer = {"role": "assistant", "content": piece.text if done else piece}
+                if done:
+                    past = [*past, piece.as_dict()]
+                    yield [*history, answer], past, piece.seed, status(piece)
+                else:
+                    yield [*history, answer], gr.skip(), gr.skip(), gr.skip()
+        except gr.Error as error:  # raised, it would cover the whole chat with one word
+            gr.Warning(error.message, title="Not answered")
+            yield gr.skip(), gr.skip(), gr.skip(), error.message
 
     def end(history: list, text: str, typed: str, request: gr.Request) -> tuple:
         """Turns Stop into Send; a message that got no answer goes back into the box."""
+        turn = turns.current(request.session_hash)
         turns.end(request.session_hash)
+        box: dict[str, Any] = {"submit_btn": True, "stop_btn": False}
+        if turn and turn.discarded:
+            return gr.Textbox(**box), "", []
         if history and history[-1]["role"] == "user":
-            value = typed or text
-            return gr.Textbox(submit_btn=True, stop_btn=False, value=value), "", history[:-1]
-        return gr.Textbox(submit_btn=True, stop_btn=False), "", history
+            return gr.Textbox(value=typed or text, **box), "", history[:-1]
+        return gr.Textbox(**box), "", gr.skip()
 
     settings = [system, temperature, top_p, max_new_tokens, seed, random_seed]
 
@@ -300,13 +305,13 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             api_visibility="private",
         )
         answered.then(
-            end, [chat, draft, prompt], [prompt, draft, chat], queue=False,
+            end, [chat, draft, prompt], [prompt, draft, chat], concurrency_limit=None,
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
 
     def listen(trigger: Any, fn: Any, inputs: list, outputs: list, **more: Any) -> Any:
         return trigger(
-            fn, inputs, outputs, queue=False, show_progress="hidden",
+            fn, inputs, outputs, concurrency_limit=None, show_progress="hidden",
             api_visibility="private", **more,
         )  # fmt: skip
 
@@ -355,7 +360,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     def forget_turn(request: gr.Request) -> None:
         turns.end(request.session_hash)
 
-    listen(prompt.stop, stop_turn, [], [])
+    # past the queue: Stop works however long that is
+    listen(prompt.stop, stop_turn, [], [], queue=False)
     page.unload(forget_turn)
 
     def wipe(request: gr.Request) -> tuple:
