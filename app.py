@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> None:
     try:
         pipeline = future.result()
         print(f"{pipeline.model} loaded in {time.perf_counter() - started:.1f} s", file=sys.stderr)
-    except MtgenError as error:  # the page lives on, says so, and tries again when asked
+    except Exception as error:  # the page lives on, says so, and tries again when asked
         print(f"error: {error}", file=sys.stderr)
     try:
         threading.Event().wait()

@@ -90,6 +90,7 @@ def run_run(options: argparse.Namespace) -> None:
             f"--model takes {DEFAULT_MODEL!r} or a checkpoint folder; there is no {options.model!r}"
         )
     out = options.out or Path("runs") / f"{suite.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
     import mtgen
 
     trunk = None if options.model == DEFAULT_MODEL else options.model
@@ -101,7 +102,7 @@ def run_run(options: argparse.Namespace) -> None:
         print_json({"folder": str(out), **result.manifest, "scores": scores})
     else:
         print(run_markdown(result))
-        print(f"records in {out}; 'python -m evals report {out}' makes a page", file=sys.stderr)
+        print(f"'python -m evals report {out}' makes a page of it", file=sys.stderr)
 
 
 def run_report(options: argparse.Namespace) -> None:

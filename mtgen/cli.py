@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -39,6 +40,8 @@ def run(command: Callable[[list[str]], int | None], arguments: Sequence[str] | N
         0 on success, 2 on a bad request, 1 on any other failure, 130 after Ctrl-C.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a model writes more than a code page holds
+        sys.stdout.reconfigure(encoding="utf-8")
     try:
         code = command(arguments) or 0
         sys.stdout.flush()
@@ -51,8 +54,12 @@ def run(command: Callable[[list[str]], int | None], arguments: Sequence[str] | N
         return 128 + signal.SIGPIPE
     except MtgenError as error:
         return fail(error, error.exit_code, arguments)
-    except (OSError, MemoryError) as error:
-        return fail(error, 1, arguments)
+    except Exception as error:
+        if os.environ.get("MTGEN_DEBUG"):
+            raise
+        expected = isinstance(error, (OSError, MemoryError))
+        hint = "" if expected else "; this is a bug, MTGEN_DEBUG=1 shows where"
+        return fail(MtgenError(f"{type(error).__name__}: {error}{hint}"), 1, arguments)
 
 
 def fail(error: BaseException, code: int, arguments: Sequence[str]) -> int:

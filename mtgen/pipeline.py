@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from mtgen.engine import LlamaRuntime, Runtime
 from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import PromptTooLongError, SettingError
 from mtgen.model.tokenizer import ChatTokenizer
-from mtgen.model.trunk import find_trunk
+from mtgen.model.trunk import find_trunk, sha256_of
 from mtgen.requests import Generation, Precision, TextRequest, check_text
 from mtgen.tasks.text import PREFILL_CHUNK, TextStream
 
@@ -26,6 +28,8 @@ class Pipeline:
         self.tokenizer = tokenizer
         self.model = f"{runtime.config.name}/{runtime.precision}"
         """Name and precision, as it stands in every `Generation`."""
+        self.folder: Path | None = None
+        """Where the weights were read from."""
 
     @classmethod
     def load(
@@ -39,14 +43,23 @@ class Pipeline:
         use_all_cores()
         folder = find_trunk(trunk, progress=progress)
         pipeline = cls(LlamaRuntime(folder, precision), ChatTokenizer(folder))
+        pipeline.folder = folder
         release_free_memory()
         return pipeline
 
-    def text_stream(self, request: TextRequest | str, **settings: Any) -> TextStream:
+    def weights_sha256(self) -> str:
+        """Hex digest that tells these weights from all others, whatever their name."""
+        files = sorted(self.folder.glob("*.safetensors")) if self.folder else []
+        return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
+
+    def text_stream(
+        self, request: TextRequest | str, *, stop: threading.Event | None = None, **settings: Any
+    ) -> TextStream:
         """Starts to answer; iterate over the pieces, then read `.generation`.
 
         Args:
             request: A `TextRequest`, or the prompt with its settings as keywords.
+            stop: Ends the stream within one token once it is set, as `.stop()` does.
             **settings: Fields of `TextRequest`.
 
         Raises:
@@ -59,7 +72,7 @@ class Pipeline:
                 raise SettingError(f"unknown setting: {error}") from None
         elif settings:
             raise SettingError("give a TextRequest or keyword settings, not both")
-        return TextStream(request, self.runtime, self.tokenizer, self.model)
+        return TextStream(request, self.runtime, self.tokenizer, self.model, stop)
 
     def text(self, request: TextRequest | str, **settings: Any) -> Generation:
         """Answers a prompt; see `text_stream` for the arguments and errors."""
@@ -68,7 +81,7 @@ class Pipeline:
     def log_likelihood(self, text: str) -> Float[Tensor, " N"]:
         """Natural-log probability of each token of plain text, given those before it.
 
-        The first token is predicted from the model's end-of-text token.
+        The first token is predicted from the token that separates documents in training.
 
         Raises:
             EmptyPromptError: no visible text.
@@ -82,7 +95,7 @@ class Pipeline:
                 f"the text has {len(ids):,} tokens and the model reads {limit:,}; split it"
             )
         cache = self.runtime.new_cache(len(ids))
-        given = torch.tensor([min(self.tokenizer.eos_ids, default=0), *ids[:-1]])
+        given = torch.tensor([self.tokenizer.document_start_id, *ids[:-1]])
         parts = []
         targets = torch.tensor(ids)
         for start in range(0, len(ids), PREFILL_CHUNK):

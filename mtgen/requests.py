@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,7 +18,9 @@ Precision = Literal["packed", "float32"]
 FinishReason = Literal["stop", "length", "cancelled"]
 
 
-def check_text(text: Any, what: str, *, allow_empty: bool = False) -> None:
+def check_text(
+    text: Any, what: str, *, allow_empty: bool = False, allow_control: bool = False
+) -> None:
     """Refuses what is not text.
 
     Raises:
@@ -31,6 +32,8 @@ def check_text(text: Any, what: str, *, allow_empty: bool = False) -> None:
     for position, char in enumerate(text):
         if "\ud800" <= char <= "\udfff":
             problem = "half of a character pair (a lone surrogate)"
+        elif allow_control:
+            continue
         elif char < " " and char not in "\t\n\r" or "\x7f" <= char <= "\x9f":
             problem = "a control character"
         else:
@@ -58,7 +61,7 @@ def check_number(
     wanted = f"{name} must be {kind} {above} to {high:.10g}, got {value!r}"
     if isinstance(value, bool) or not isinstance(value, int if integer else (int, float)):
         raise SettingError(wanted)
-    if not math.isfinite(value) or value < low or value > high or (open_low and value <= low):
+    if not low <= value <= high or (open_low and value == low):  # NaN fails here too
         raise SettingError(wanted)
 
 
@@ -72,7 +75,9 @@ class Message:
     def __post_init__(self) -> None:
         if self.role not in ("system", "user", "assistant"):
             raise SettingError(f"role must be 'system', 'user' or 'assistant', got {self.role!r}")
-        check_text(self.content, f"{self.role} message", allow_empty=True)
+        # A model can write any character, and its words must not block the next turn.
+        by_model = self.role == "assistant"
+        check_text(self.content, f"{self.role} message", allow_empty=True, allow_control=by_model)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,13 +125,16 @@ class Timings:
     first_token_s: float
     """From the request to the first token."""
     total_s: float
+    """Including the time in which the reader of a stream held it up."""
+    num_decode_steps: int
+    """Steps after the first token; the one that ended the text counts, its token does not."""
+    decode_s: float
+    """Seconds of computing in those steps."""
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Decoding speed after the first token; None for fewer than two tokens."""
-        if self.num_new_tokens < 2 or self.total_s <= self.first_token_s:
-            return None
-        return (self.num_new_tokens - 1) / (self.total_s - self.first_token_s)
+        """Decoding speed after the first token; None where there was no further step."""
+        return self.num_decode_steps / self.decode_s if self.num_decode_steps else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,10 +40,10 @@ def test_a_prompt_must_be_a_string(prompt):
 @pytest.mark.parametrize(
     ("field", "values"),
     {
-        "temperature": [-0.1, 2.1, math.nan, math.inf, "1", None, True],
+        "temperature": [-0.1, 2.1, math.nan, math.inf, 10**400, "1", None, True],
         "top_p": [0, -1, 1.01, math.nan],
         "max_new_tokens": [0, -5, 4097, 10**12, 2.5],
-        "seed": [-1, 2**32, 1.5],
+        "seed": [-1, 2**32, 10**400, 1.5],
     }.items(),
 )
 def test_settings_out_of_range_are_refused_with_the_range(field, values):
@@ -65,6 +65,10 @@ def test_history_is_checked_like_the_prompt():
         Message(role="user", content="\0")
     with pytest.raises(SettingError, match="must hold Message objects"):
         TextRequest(prompt="x", history=({"role": "user", "content": "x"},))  # type: ignore[arg-type]
+
+
+def test_what_the_model_wrote_never_blocks_the_next_turn():
+    assert Message(role="assistant", content="a\x08b").content == "a\x08b"
 
 
 def test_messages_are_one_line():

@@ -60,6 +60,7 @@ def test_reaching_the_limit_is_said(tiny):
     generation = tiny.text("Hello", max_new_tokens=1, temperature=1.0, seed=5)
     assert generation.finish_reason in ("length", "stop")
     assert generation.timings.num_new_tokens <= 1
+    assert generation.timings.num_decode_steps == 0
     assert generation.timings.tokens_per_s is None
 
 
@@ -84,6 +85,17 @@ def test_history_is_trimmed_from_the_oldest_turn_and_says_so(tiny):
     assert "first" not in shown
     assert "second" in shown
     assert "third" in shown
+
+
+def test_a_very_long_history_is_trimmed_quickly(real):
+    import time
+
+    history = talk(*["a sentence about a lighthouse and its keeper"] * 2000)
+    started = time.monotonic()
+    stream = real.text_stream(TextRequest(prompt="And now?", history=history, seed=0))
+    assert time.monotonic() - started < 3
+    assert "oldest messages were left out" in stream.notes[0]
+    assert len(stream.prompt_ids) > 7000
 
 
 def test_history_that_fits_is_kept_whole(tiny):
@@ -126,7 +138,7 @@ def test_likelihood_matches_transformers(tmp_path):
     model = save_tiny(tmp_path)
     pipeline = mtgen.load(tmp_path, precision="float32", progress=False)
     text = "The licence grants rights."
-    ids = torch.tensor([[2, *pipeline.tokenizer.encode(text)]])
+    ids = torch.tensor([[0, *pipeline.tokenizer.encode(text)]])
     with torch.no_grad():
         scores = model(ids).logits[0, :-1].log_softmax(-1)
     wanted = scores.gather(1, ids[0, 1:, None]).squeeze(1)

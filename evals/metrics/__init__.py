@@ -85,6 +85,12 @@ class MetricUse:
             return self.metric.removesuffix("_n") + f"_{self.options['n']}"
         return "_".join([self.metric, *map(str, self.options.values())])
 
+    def signature(self) -> str:
+        """What the number is, without how its interval was made."""
+        options = "".join(f"|{k}:{v}" for k, v in self.options.items())
+        metric = load_metric(self.metric)
+        return f"{self.metric}{options}|agg:{metric.aggregate}|v:{metric.version}"
+
     def parts(self, records: Sequence[Record]) -> tuple[dict[str, list[float]], int]:
         """Per-sample parts by sample id, and how many samples could not be scored."""
         kind, extract = EXTRACT[self.metric]
@@ -108,7 +114,6 @@ class MetricUse:
         aggregate = load_metric(self.metric).aggregate
         rows = list(parts.values())
         interval = bootstrap_ci(rows, aggregate) if rows else None
-        options = "".join(f"|{k}:{v}" for k, v in self.options.items())
         return Score(
             name=self.name,
             value=AGGREGATES[aggregate](rows) if rows else None,
@@ -117,6 +122,5 @@ class MetricUse:
             n_unscored=n_unscored,
             unit=self.unit,
             higher_is_better=self.higher_is_better,
-            signature=f"{self.metric}{options}|agg:{aggregate}|v:{load_metric(self.metric).version}"
-            + (f"|ci:{interval.method}" if interval else ""),
+            signature=self.signature() + (f"|ci:{interval.method}" if interval else ""),
         )

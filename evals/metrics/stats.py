@@ -83,11 +83,8 @@ def bootstrap_ci(rows: Rows, aggregate: str) -> Interval | None:
     if len(rows) < 2:
         return None
     parts = np.asarray(rows, np.float64).T
-    if aggregate == "mean" and np.all(parts[0] == parts[0][0]) and parts[0][0] in (0, 1):
-        from scipy.stats import binomtest
-
-        wilson = binomtest(int(parts[0].sum()), len(rows)).proportion_ci(method="wilson")
-        return Interval(ci95=(wilson.low, wilson.high), method="wilson")
+    if aggregate == "mean" and _is_binary(parts) and np.all(parts[0] == parts[0][0]):
+        return Interval(ci95=_wilson(int(parts[0].sum()), len(rows)), method="wilson")
     return Interval(ci95=_percentiles(parts, _VECTORISED[aggregate]), method=_method())
 
 
@@ -105,7 +102,27 @@ def paired_difference(a: Rows, b: Rows, aggregate: str) -> tuple[float, tuple[fl
         return combine(parts[width:]) - combine(parts[:width])
 
     both = np.concatenate([parts_a, parts_b])
-    return float(difference(both)), _percentiles(both, difference) if len(a) > 1 else None
+    value = float(difference(both))
+    if len(a) < 2:
+        return value, None
+    if aggregate == "mean" and _is_binary(parts_a) and _is_binary(parts_b):
+        change = parts_b[0] - parts_a[0]
+        if np.all(change == change[0]):  # the bootstrap would claim to be certain
+            low, _ = _wilson(len(a), len(a))
+            limits = {0: (low - 1, 1 - low), 1: (low, 1.0), -1: (-1.0, -low)}
+            return value, limits[int(change[0])]
+    return value, _percentiles(both, difference)
+
+
+def _is_binary(parts: np.ndarray) -> bool:
+    return bool(np.isin(parts[0], (0, 1)).all())
+
+
+def _wilson(num_passed: int, n: int) -> tuple[float, float]:
+    from scipy.stats import binomtest
+
+    limits = binomtest(num_passed, n).proportion_ci(method="wilson")
+    return float(limits.low), float(limits.high)
 
 
 def _percentiles(

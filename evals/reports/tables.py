@@ -52,8 +52,11 @@ class Difference:
     difference: float | None
     ci95: tuple[float, float] | None
     n: int
+    n_unscored: int
+    """Samples that A or B, or both, could not score."""
     unit: str
     higher_is_better: bool
+    signature: str
 
     @property
     def verdict(self) -> str:
@@ -77,7 +80,9 @@ def compare(a: Run, b: Run) -> list[Difference]:
             )
     differences = []
     for use in find_suite(a.manifest["suite"]).metrics:
-        parts_a, parts_b = use.parts(a.records)[0], use.parts(b.records)[0]
+        parts_a, n_unscored = use.parts(a.records)
+        parts_b = use.parts(b.records)[0]
+        n_all = len(parts_a) + n_unscored
         common = [name for name in parts_a if name in parts_b]
         rows_a, rows_b = [parts_a[n] for n in common], [parts_b[n] for n in common]
         aggregate = load_metric(use.metric).aggregate
@@ -93,8 +98,10 @@ def compare(a: Run, b: Run) -> list[Difference]:
                 difference=value,
                 ci95=ci95,
                 n=len(common),
+                n_unscored=n_all - len(common),
                 unit=use.unit,
                 higher_is_better=use.higher_is_better,
+                signature=use.signature(),
             )
         )
     return differences
@@ -111,6 +118,7 @@ def interval(ci95: tuple[float, float] | None) -> str:
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A table that is readable as plain text too."""
+    rows = [[" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
     lines = [header, ["-" * width for width in widths], *rows]
     return "\n".join(
@@ -140,22 +148,19 @@ SCORE_HEADER = [
     "unscored",
     "signature",
 ]
-DIFFERENCE_HEADER = ["score", "A", "B", "B - A", "95% interval", "n", "verdict"]
+DIFFERENCE_HEADER = [
+    "score", "A", "B", "B - A", "95% interval", "unit", "n", "unscored", "verdict", "signature",
+]  # fmt: skip
 
 
 def difference_rows(differences: list[Difference]) -> list[list[str]]:
     return [
         [
-            d.name,
-            number(d.a),
-            number(d.b),
-            number(d.difference),
-            interval(d.ci95),
-            str(d.n),
-            d.verdict,
+            d.name, number(d.a), number(d.b), number(d.difference), interval(d.ci95), d.unit,
+            str(d.n), str(d.n_unscored), d.verdict, d.signature,
         ]
         for d in differences
-    ]
+    ]  # fmt: skip
 
 
 def run_markdown(run: Run) -> str:

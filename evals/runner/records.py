@@ -13,7 +13,7 @@ from mtgen.errors import CacheWriteError, RecordsError
 MANIFEST = "run.json"
 RECORDS = "records.jsonl"
 
-IDENTITY = ("suite", "suite_sha256", "model", "seed", "limit", "settings")
+IDENTITY = ("suite", "suite_sha256", "model", "weights_sha256", "seed", "limit", "settings")
 """What must be equal for a run to be resumed."""
 
 
@@ -63,7 +63,9 @@ class RunFolder:
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+            whole = path.with_suffix(".tmp")
+            whole.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8")
+            whole.replace(path)
         except OSError as error:
             raise CacheWriteError(f"cannot write to {self.folder}: {error.strerror}") from error
 
@@ -126,5 +128,5 @@ class RunFolder:
         except OSError as error:
             raise CacheWriteError(
                 f"cannot write to {path}: {error.strerror}; make room and run the same command "
-                "again, it goes on where it stopped"
+                f"again with --out {self.folder}, it goes on where it stopped"
             ) from error

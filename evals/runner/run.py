@@ -101,6 +101,7 @@ def run_suite(
             "suite": suite.name,
             "suite_sha256": suite.checksum,
             "model": pipeline.model,
+            "weights_sha256": pipeline.weights_sha256(),
             "seed": seed,
             "limit": limit,
             "settings": settings or {},

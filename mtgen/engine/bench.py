@@ -6,7 +6,6 @@ medians are reported. Every contestant runs the same weights, greedily, from the
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from tqdm import trange
 
 from mtgen.engine.linear import Checkpoint
 from mtgen.engine.runtime import LlamaRuntime, Runtime, release_free_memory, use_all_cores
+from mtgen.errors import ConfigError
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk
 from mtgen.requests import Message, check_number
@@ -46,13 +46,16 @@ def ours(runtime: Runtime, prompt: torch.Tensor, num_tokens: int) -> Run:
 
 def theirs(folder: Path, prompt: torch.Tensor, num_tokens: int) -> Run:
     """`transformers`' `generate` in float32 on the same, dequantised, weights."""
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.generation.streamers import BaseStreamer
 
-    config = LlamaConfig(**json.loads((folder / "config.json").read_text("utf-8")))
+    config = AutoConfig.from_pretrained(folder)
     with torch.device("meta"):
-        model = LlamaForCausalLM(config)
-    model.load_state_dict(Checkpoint(folder).state_dict(), strict=False, assign=True)
+        model = AutoModelForCausalLM.from_config(config)
+    state = Checkpoint(folder).state_dict()
+    differ = model.load_state_dict(state, strict=False, assign=True)
+    if differ.unexpected_keys or set(differ.missing_keys) - {"lm_head.weight"}:
+        raise ConfigError(f"transformers reads other weights from {folder}: {differ}")
     model.tie_weights()
     model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its buffers were on meta
     model.eval()

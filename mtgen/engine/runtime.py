@@ -217,8 +217,17 @@ def release_free_memory() -> None:
         trim(0)
 
 
+def usable_cores() -> int:
+    """Cores that this process may use: affinity, and a container's quota where there is one."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    try:  # cgroup v2: "max 100000", or microseconds of CPU time per period
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        cores = min(cores or 1, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return cores or 1
+
+
 def use_all_cores() -> None:
-    """Sets torch's threads to the cores that this process may use (torch counts the machine's)."""
-    torch.set_num_threads(
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    """Gives torch the cores that this process may use; by itself it counts the machine's."""
+    torch.set_num_threads(usable_cores())

@@ -12,6 +12,21 @@ from mtgen.errors import ConfigError, CorruptedFileError
 SUPPORTED = ("llama", "qwen2")
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a checkpoint's file.
+
+    Raises:
+        CorruptedFileError: it is not one.
+    """
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptedFileError(f"{path} is not readable JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise CorruptedFileError(f"{path} does not hold a JSON object")
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrunkConfig:
     """Everything that the runtime and the experts take their shapes from."""
@@ -80,8 +95,5 @@ class TrunkConfig:
     @classmethod
     def from_dir(cls, folder: Path) -> TrunkConfig:
         """Reads `folder/config.json`; the model's name is its `_name_or_path` or the folder's."""
-        try:
-            config = json.loads((folder / "config.json").read_text("utf-8"))
-        except ValueError as error:
-            raise CorruptedFileError(f"{folder / 'config.json'} is not JSON ({error})") from None
+        config = read_json(folder / "config.json")
         return cls.from_hf(config, config.get("_name_or_path") or folder.resolve().name)

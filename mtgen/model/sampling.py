@@ -33,7 +33,7 @@ def sample_token(
         logits: Of the next token, float32.
         temperature: 0 takes the likeliest; else logits are divided by it.
         top_p: The smallest set of likeliest tokens with at least this probability is sampled.
-        generator: Source of the one random number used.
+        generator: Source of all randomness.
 
     Source: nucleus sampling, arXiv:1904.09751.
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtgen.errors import ConfigError, CorruptedFileError
+from mtgen.errors import BadRequestError, ConfigError, CorruptedFileError
+from mtgen.model.config import read_json
 from mtgen.requests import Message
 
 
@@ -18,6 +18,7 @@ class ChatTokenizer:
     """
 
     def __init__(self, folder: Path) -> None:
+        from jinja2 import TemplateError
         from jinja2.sandbox import ImmutableSandboxedEnvironment
         from tokenizers import Tokenizer
 
@@ -36,7 +37,7 @@ class ChatTokenizer:
             if token.special
         ]
         settings_file = folder / "tokenizer_config.json"
-        settings = json.loads(settings_file.read_text("utf-8")) if settings_file.is_file() else {}
+        settings = read_json(settings_file) if settings_file.is_file() else {}
         template_file = folder / "chat_template.jinja"
         template = (
             template_file.read_text("utf-8")
@@ -48,7 +49,11 @@ class ChatTokenizer:
                 f"the checkpoint {folder} has no chat template; use an -Instruct model"
             )
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        self._template = environment.from_string(template)
+        environment.globals["raise_exception"] = self._refuse
+        try:
+            self._template = environment.from_string(template)
+        except TemplateError as error:
+            raise ConfigError(f"the chat template of {folder} is broken ({error})") from None
         self._variables = {
             name: settings[name] if isinstance(settings[name], str) else settings[name]["content"]
             for name in ("bos_token", "eos_token")
@@ -60,7 +65,7 @@ class ChatTokenizer:
         found: set[int] = set()
         for name in ("generation_config.json", "config.json"):
             if (folder / name).is_file():
-                eos = json.loads((folder / name).read_text("utf-8")).get("eos_token_id")
+                eos = read_json(folder / name).get("eos_token_id")
                 found.update(eos if isinstance(eos, list) else [] if eos is None else [eos])
         eos_token = self._variables.get("eos_token")
         if eos_token and (eos_id := self._tokenizer.token_to_id(eos_token)) is not None:
@@ -90,8 +95,27 @@ class ChatTokenizer:
         return self._tokenizer.encode(self._render(messages), add_special_tokens=False).ids
 
     def _render(self, messages: list[Message]) -> str:
+        from jinja2 import TemplateError
+
         turns = [{"role": m.role, "content": m.content} for m in messages]
-        return self._template.render(messages=turns, add_generation_prompt=True, **self._variables)
+        try:
+            return self._template.render(
+                messages=turns, add_generation_prompt=True, **self._variables
+            )
+        except TemplateError as error:
+            raise ConfigError(f"the model's chat template failed ({error})") from None
+
+    @staticmethod
+    def _refuse(reason: str) -> None:
+        """What templates call when a conversation is not one they take."""
+        raise BadRequestError(f"the model's chat template refuses this conversation: {reason}")
+
+    @property
+    def document_start_id(self) -> int:
+        """Id of the token that separates documents in training, else of the beginning."""
+        names = ("<|endoftext|>", self._variables.get("bos_token", ""))
+        ids = (self._tokenizer.token_to_id(name) for name in names)
+        return next((i for i in ids if i is not None), 0)
 
     def _encode_escaped(self, messages: list[Message]) -> list[int]:
         """The slow way: template and contents are encoded apart."""

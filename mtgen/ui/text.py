@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,6 @@ from gradio.events import api
 from mtgen.errors import MtgenError
 from mtgen.requests import (
     MAX_NEW_TOKENS,
-    MAX_SEED,
     MAX_TEMPERATURE,
     Generation,
     Message,
@@ -48,6 +48,16 @@ DOWNLOAD = """
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """The chat as it was before a turn: what comes back when the turn gives no answer."""
+
+    chat: list = field(default_factory=list)
+    records: list = field(default_factory=list)
+    text: str = ""
+    """What was typed or edited for the turn; goes back into the box."""
+
+
 @dataclass
 class Turn:
     """One answer in the making, waiting in the queue or being written."""
@@ -75,10 +85,9 @@ class Turns:
         """
         with self._lock:
             if session in self._turns:
-                raise gr.Error(
+                raise complaint(
                     "the last answer is still being written; stop it first, with the square "
-                    "button or Esc",
-                    print_exception=False,
+                    "button or Esc"
                 )
             self._turns[session] = Turn()
 
@@ -110,18 +119,26 @@ def pieces(
         gr.Error: whatever went wrong, in one sentence.
     """
     try:
-        stream = model.get().text_stream(request)
+        stream = model.get().text_stream(request, stop=stop)
         text, shown = "", time.monotonic()
         for piece in stream:
             text += piece
-            if stop and stop.is_set():
-                stream.stop()
             if time.monotonic() - shown > REFRESH_S:
                 yield text
                 shown = time.monotonic()
         yield stream.generation
     except MtgenError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+        raise complaint(error) from None
+    except Exception as error:
+        traceback.print_exc()
+        raise complaint(
+            f"the server failed with {type(error).__name__}; its log says more"
+        ) from error
+
+
+def complaint(reason: object) -> gr.Error:
+    """One sentence for the page and for API clients; nothing goes to the log."""
+    return gr.Error(str(reason), print_exception=False)
 
 
 def asked(**fields: Any) -> TextRequest:
@@ -129,7 +146,12 @@ def asked(**fields: Any) -> TextRequest:
     try:
         return TextRequest(**fields)
     except MtgenError as error:
-        raise gr.Error(str(error), print_exception=False) from None
+        raise complaint(error) from None
+
+
+def said(role: str, text: str) -> dict[str, Any]:
+    """A chat message; as a part, because Gradio strips indentation from plain strings."""
+    return {"role": role, "content": [{"type": "text", "text": text}]}
 
 
 def content_text(content: Any) -> str:
@@ -140,16 +162,25 @@ def content_text(content: Any) -> str:
     return "".join(part.get("text") or "" for part in parts if isinstance(part, dict))
 
 
-def as_messages(chat: list[dict[str, Any]]) -> tuple[Message, ...]:
-    """The page's chat as the pipeline's history; turns without an answer are left out."""
+def as_messages(turns: list[tuple[Any, Any]]) -> tuple[Message, ...]:
+    """Roles and contents as the pipeline's history."""
     try:
-        turns = [
-            Message(role=turn.get("role"), content=content_text(turn.get("content")))  # type: ignore[arg-type]
-            for turn in chat
-        ]
+        return tuple(Message(role=role, content=content) for role, content in turns)
     except MtgenError as error:
-        raise gr.Error(str(error), print_exception=False) from None
-    return tuple(turn for turn in turns if turn.content)
+        raise complaint(error) from None
+
+
+def from_chat(chat: list[dict[str, Any]]) -> tuple[Message, ...]:
+    """The page's chat as history."""
+    return as_messages([(turn["role"], content_text(turn["content"])) for turn in chat])
+
+
+def from_client(history: Any) -> tuple[Message, ...]:
+    """What a client of the endpoint sent as history."""
+    turns = history or []
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise complaint('history must be a list of {"role": ..., "content": ...} objects')
+    return as_messages([(turn.get("role"), turn.get("content")) for turn in turns])
 
 
 def status(generation: Generation) -> str:
@@ -170,7 +201,7 @@ def whole(value: float | None, name: str) -> int | None:
         return None
     if float(value).is_integer():
         return int(value)
-    raise gr.Error(f"{name} must be a whole number, got {value:g}", print_exception=False)
+    raise complaint(f"{name} must be a whole number, got {value:g}")
 
 
 def position(index: int | tuple[int, int]) -> int:
@@ -183,7 +214,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     turns = Turns()
 
     records = gr.State([])  # one `Generation.as_dict()` for each answer in the chat
-    draft = gr.State("")
+    before = gr.State(Before())
     chat = gr.Chatbot(
         elem_id="chat",
         show_label=False,
@@ -227,7 +258,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             )  # fmt: skip
         with gr.Row():
             seed = gr.Number(
-                0, precision=None, label="Seed", minimum=0, maximum=MAX_SEED,
+                0, precision=None, label="Seed",
                 info="makes the same answer again; shows the one used",
             )  # fmt: skip
             random_seed = gr.Checkbox(True, label="Random seed for each answer")
@@ -236,16 +267,20 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             placeholder="You answer like a friendly librarian.", max_lines=4,
         )  # fmt: skip
 
-    def begin(text: str, history: list, request: gr.Request, **box: Any) -> tuple:
-        """Shows the message at once and turns Send into Stop, without waiting in the queue."""
+    def begin(
+        text: str, kept: list, was: Before, session: str | None, **box: Any
+    ) -> tuple[Any, ...]:
+        """Shows the message at once and turns Send into Stop, before it waits for its turn."""
         asked(prompt=text)
-        turns.begin(request.session_hash)
-        history = [*history, {"role": "user", "content": text}]
+        turns.begin(session)
         waiting = "" if model.ready else "Loading the model, once…"
-        return history, gr.Textbox(submit_btn=False, stop_btn=True, **box), text, waiting
+        kept = [*kept, said("user", text)]
+        past = was.records[: sum(turn["role"] == "assistant" for turn in kept)]
+        return kept, past, gr.Textbox(submit_btn=False, stop_btn=True, **box), was, waiting
 
-    def begin_typed(text: str, history: list, request: gr.Request) -> tuple:
-        return begin(text, history, request, value="")
+    def begin_typed(text: str, chat: list, past: list, request: gr.Request) -> tuple:
+        was = Before(chat=chat, records=past, text=text)
+        return begin(text, chat, was, request.session_hash, value="")
 
     def respond(
         history: list, past: list, system: str, temperature: float, top_p: float,
@@ -259,7 +294,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         try:
             question = asked(
                 prompt=content_text(history[-1]["content"]),
-                history=as_messages(history[:-1]),
+                history=from_chat(history[:-1]),
                 system=(system or "").strip() or None,
                 max_new_tokens=whole(max_new_tokens, "max_new_tokens"),
                 temperature=temperature,
@@ -270,7 +305,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                 if turn.discarded:
                     return
                 done = isinstance(piece, Generation)
-                answer = {"role": "assistant", "content": piece.text if done else piece}
+                answer = said("assistant", piece.text if done else piece)
                 if done:
                     past = [*past, piece.as_dict()]
                     yield [*history, answer], past, piece.seed, status(piece)
@@ -280,16 +315,17 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             gr.Warning(error.message, title="Not answered")
             yield gr.skip(), gr.skip(), gr.skip(), error.message
 
-    def end(history: list, text: str, typed: str, request: gr.Request) -> tuple:
-        """Turns Stop into Send; a message that got no answer goes back into the box."""
+    def end(chat: list, past: list, was: Before, typed: str, request: gr.Request) -> tuple:
+        """Turns Stop into Send; where no answer came, all is put back as it was."""
         turn = turns.current(request.session_hash)
         turns.end(request.session_hash)
         box: dict[str, Any] = {"submit_btn": True, "stop_btn": False}
         if turn and turn.discarded:
-            return gr.Textbox(**box), "", []
-        if history and history[-1]["role"] == "user":
-            return gr.Textbox(value=typed or text, **box), "", history[:-1]
-        return gr.Textbox(**box), "", gr.skip()
+            return gr.Textbox(**box), [], []
+        if chat and chat[-1]["role"] == "user":
+            text = "\n".join(filter(None, [was.text, typed]))
+            return gr.Textbox(value=text, **box), was.chat, was.records
+        return gr.Textbox(**box), gr.skip(), past
 
     settings = [system, temperature, top_p, max_new_tokens, seed, random_seed]
 
@@ -305,7 +341,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             api_visibility="private",
         )
         answered.then(
-            end, [chat, draft, prompt], [prompt, draft, chat], concurrency_limit=None,
+            end, [chat, records, before, prompt], [prompt, chat, records], concurrency_limit=None,
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
 
@@ -315,42 +351,38 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             api_visibility="private", **more,
         )  # fmt: skip
 
-    began = [chat, prompt, draft, state_line]
-    then_answer(listen(prompt.submit, begin_typed, [prompt, chat], began))
+    began = [chat, records, prompt, before, state_line]
+    then_answer(listen(prompt.submit, begin_typed, [prompt, chat, records], began))
 
     def begin_example(data: gr.SelectData, request: gr.Request) -> tuple:
-        return begin(data.value["text"], [], request)
+        return begin(data.value["text"], [], Before(), request.session_hash)
 
     then_answer(listen(chat.example_select, begin_example, [], began))
 
-    def rewind(history: list, past: list, index: int) -> tuple[list, list]:
-        """The chat before the user's message at `index`, and the records that still hold."""
-        kept = history[:index]
-        return kept, past[: sum(turn["role"] == "assistant" for turn in kept)]
-
-    def begin_again(history: list, past: list, request: gr.Request) -> tuple:
-        questions = [i for i, turn in enumerate(history) if turn["role"] == "user"]
+    def begin_again(chat: list, past: list, request: gr.Request) -> tuple:
+        questions = [i for i, turn in enumerate(chat) if turn["role"] == "user"]
         if not questions:
-            raise gr.Error("there is no answer to regenerate yet", print_exception=False)
-        text = content_text(history[questions[-1]]["content"])
-        kept, past = rewind(history, past, questions[-1])
-        return *begin(text, kept, request), past
+            raise complaint("there is no answer to regenerate yet")
+        text = content_text(chat[questions[-1]]["content"])
+        was = Before(chat=chat, records=past)
+        return begin(text, chat[: questions[-1]], was, request.session_hash)
 
-    def begin_retry(history: list, past: list, request: gr.Request, data: gr.RetryData) -> tuple:
-        return begin_again(history[: position(data.index) + 1], past, request)
+    def begin_edit(chat: list, past: list, request: gr.Request, data: gr.EditData) -> tuple:
+        # the chat holds the edited text already: what was before is in the event
+        index, text = position(data.index), content_text(data.value)
+        original = said("user", content_text(data.previous_value))
+        was = Before(chat=[*chat[:index], original, *chat[index + 1 :]], records=past, text=text)
+        return begin(text, chat[:index], was, request.session_hash)
 
-    def begin_edit(history: list, past: list, request: gr.Request, data: gr.EditData) -> tuple:
-        kept, past = rewind(history, past, position(data.index))
-        return *begin(content_text(data.value), kept, request), past
+    # Gradio offers Retry on the last answer only, so it is Regenerate by another name.
+    then_answer(listen(again.click, begin_again, [chat, records], began))
+    then_answer(listen(chat.retry, begin_again, [chat, records], began))
+    then_answer(listen(chat.edit, begin_edit, [chat, records], began))
 
-    then_answer(listen(again.click, begin_again, [chat, records], [*began, records]))
-    then_answer(listen(chat.retry, begin_retry, [chat, records], [*began, records]))
-    then_answer(listen(chat.edit, begin_edit, [chat, records], [*began, records]))
-
-    def undo(history: list, past: list, data: gr.UndoData) -> tuple:
+    def undo(chat: list, past: list, data: gr.UndoData) -> tuple:
         index = position(data.index)
-        kept, past = rewind(history, past, index)
-        return kept, past, content_text(history[index]["content"]) if history else ""
+        answers = sum(turn["role"] == "assistant" for turn in chat[:index])
+        return chat[:index], past[:answers], content_text(chat[index]["content"]) if chat else ""
 
     listen(chat.undo, undo, [chat, records], [chat, records, prompt])
 
@@ -373,7 +405,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
 
     def collect(past: list) -> str:
         if not past:
-            raise gr.Error("there is nothing to export yet", print_exception=False)
+            raise complaint("there is nothing to export yet")
         return json.dumps({"generations": past}, indent=2)
 
     listen(export.click, collect, [records], [payload]).success(
@@ -406,7 +438,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         """
         question = asked(
             prompt=prompt,
-            history=as_messages(history or []),
+            history=from_client(history),
             system=system or None,
             max_new_tokens=max_new_tokens,
             temperature=temperature,

@@ -87,6 +87,17 @@ def test_a_folder_with_another_run_is_refused(tiny, run):
         run_suite(SMOKE, tiny, run, seed=2, limit=6, settings={"temperature": 1.0})
 
 
+def test_other_weights_of_the_same_name_are_another_run(run, tmp_path):
+    import mtgen
+    from tests.conftest import save_tiny
+
+    name = read_run(run).manifest["model"].removesuffix("/packed")
+    save_tiny(tmp_path / name, rms_norm_eps=1e-5, intermediate_size=128)
+    other = mtgen.load(tmp_path / name, progress=False)
+    with pytest.raises(RecordsError, match="weights_sha256"):
+        run_suite(SMOKE, other, run, seed=1, limit=6, settings={"temperature": 1.0})
+
+
 def test_a_damaged_record_is_named_by_its_line(tmp_path):
     folder = RunFolder(tmp_path)
     folder.append(Record(id="1", kind="text", sample={}))

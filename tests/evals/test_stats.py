@@ -42,6 +42,13 @@ def test_all_passed_is_not_certainty():
     assert interval.ci95[1] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("b", "low", "high"), [(1.0, 0.4, 1.0), (0.0, -0.6, 0.6)])
+def test_pairs_that_all_agree_are_not_certainty(b, low, high):
+    difference, ci95 = paired_difference([[0.0]] * 3, [[b]] * 3, "mean")
+    assert difference == b
+    assert ci95 == pytest.approx((low, high), abs=0.05)
+
+
 def test_one_sample_has_no_interval():
     assert bootstrap_ci([[3.0]], "mean") is None
 

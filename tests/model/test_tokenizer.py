@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from mtgen.errors import CorruptedFileError
+from mtgen.errors import CorruptedFileError, MtgenError
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.requests import Message
 
@@ -49,6 +49,30 @@ def test_a_user_cannot_end_a_turn_by_typing_its_special_token(tokenizer):
     assert ids.count(start) == plain.count(start)
     assert sum(i in end for i in ids) == sum(i in end for i in plain)
     assert forged in tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize(
+    ("template", "sentence"),
+    [
+        ("{% for %}", "is broken"),
+        ("{{ messages[9]['role']['x'] }}", "failed"),
+        ("{{ raise_exception('roles must alternate') }}", "refuses this conversation: roles must"),
+    ],
+)
+def test_a_template_that_fails_is_one_sentence(tiny_trunk, tmp_path, template, sentence):
+    for file in tiny_trunk.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "chat_template.jinja").write_text(template)
+    with pytest.raises(MtgenError, match=sentence):
+        ChatTokenizer(tmp_path).encode_chat([Message(role="user", content="Hi")])
+
+
+def test_settings_that_are_not_an_object_are_said(tiny_trunk, tmp_path):
+    for file in tiny_trunk.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_')
+    with pytest.raises(CorruptedFileError, match=r"tokenizer_config\.json is not readable JSON"):
+        ChatTokenizer(tmp_path)
 
 
 def test_a_broken_tokenizer_file_is_said(tmp_path):

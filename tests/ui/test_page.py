@@ -119,6 +119,52 @@ def test_a_message_can_be_edited_and_is_answered_anew(page):
     assert page.locator(ANSWER).count() == 1
 
 
+def test_a_failed_regeneration_puts_the_answer_back(page):
+    settings(page, max_new_tokens=8)
+    send(page, "Say one.")
+    finished(page)
+    first = page.inner_text(ANSWER)
+    page.get_by_label("Random seed for each answer").uncheck()
+    page.get_by_label("Seed", exact=True).fill("-1")
+    page.click("#again")
+    page.wait_for_selector(".toast-body")
+    assert "seed must be a whole number from 0" in toast(page)
+    page.wait_for_selector("#prompt .submit-button")
+    expect(page.locator(ANSWER)).to_have_text(first.strip())
+    assert page.input_value("#prompt textarea") == ""
+    page.click("#export")  # its record is still there too
+    expect(page.locator(".toast-body")).to_have_count(1)
+
+
+def test_a_failed_edit_keeps_the_old_chat_and_the_new_text(page):
+    settings(page, max_new_tokens=8)
+    send(page, "Say one.")
+    finished(page)
+    first = page.inner_text(ANSWER)
+    page.get_by_label("Random seed for each answer").uncheck()
+    page.get_by_label("Seed", exact=True).fill("1.5")
+    page.locator(QUESTION).hover()
+    page.get_by_label("Edit").first.click()
+    page.locator("#chat textarea").fill("Say two.")
+    page.get_by_label("Submit").click()
+    page.wait_for_selector(".toast-body")
+    page.wait_for_selector("#prompt .submit-button")
+    expect(page.locator(QUESTION)).to_have_text("Say one.")
+    expect(page.locator(ANSWER)).to_have_text(first.strip())
+    expect(page.locator("#prompt textarea")).to_have_value("Say two.")
+
+
+def test_indentation_and_line_breaks_reach_the_model(page):
+    settings(page, max_new_tokens=3)
+    page.fill("#prompt textarea", "def f():\n    return 1")
+    page.locator("#prompt .submit-button").click()
+    finished(page)
+    with page.expect_download() as download:
+        page.click("#export")
+    [generation] = json.loads(download.value.path().read_text("utf-8"))["generations"]
+    assert generation["request"]["prompt"] == "def f():\n    return 1"
+
+
 def test_undo_puts_the_message_back_into_the_box(page):
     settings(page, max_new_tokens=5)
     send(page, "Say one.")
