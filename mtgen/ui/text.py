@@ -218,7 +218,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     chat = gr.Chatbot(
         elem_id="chat",
         show_label=False,
-        height="60vh",
+        height="54vh",
         min_height=280,
         buttons=["copy", "copy_all"],
         editable="user",
