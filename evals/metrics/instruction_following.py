@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import datasets
 import evaluate
+
+from evals.metrics.base import info
 
 _DESCRIPTION = "Share of prompts whose answer passes all checks that a program can make."
 _INPUTS = """
@@ -120,12 +121,7 @@ class InstructionFollowing(evaluate.Metric):
     version = 1
 
     def _info(self) -> evaluate.MetricInfo:
-        features = datasets.Features(
-            {"predictions": datasets.Value("string"), "references": datasets.Value("string")}
-        )
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION, citation="", inputs_description=_INPUTS, features=features
-        )
+        return info(_DESCRIPTION, _INPUTS, predictions="string", references="string")
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
         per_sample = [

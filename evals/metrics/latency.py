@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-import datasets
 import evaluate
+
+from evals.metrics.base import info
 
 _DESCRIPTION = "Median of a timing that was measured for each sample."
 _INPUTS = """
@@ -24,12 +25,7 @@ class Latency(evaluate.Metric):
     version = 1
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": datasets.Value("float64")}),
-        )
+        return info(_DESCRIPTION, _INPUTS, predictions="float64")
 
     def _compute(self, predictions: list[float]) -> dict[str, Any]:
         return {"value": statistics.median(predictions), "per_sample": [[p] for p in predictions]}

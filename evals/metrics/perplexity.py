@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import datasets
 import evaluate
+
+from evals.metrics.base import info
 
 _DESCRIPTION = "exp(total negative log-likelihood / total tokens), natural logarithms."
 _INPUTS = """
@@ -25,12 +26,7 @@ class Perplexity(evaluate.Metric):
     version = 1
 
     def _info(self) -> evaluate.MetricInfo:
-        features = datasets.Features(
-            {"predictions": datasets.Value("float64"), "references": datasets.Value("int64")}
-        )
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION, citation="", inputs_description=_INPUTS, features=features
-        )
+        return info(_DESCRIPTION, _INPUTS, predictions="float64", references="int64")
 
     def _compute(self, predictions: list[float], references: list[int]) -> dict[str, Any]:
         per_sample = [

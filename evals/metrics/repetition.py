@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import datasets
 import evaluate
+
+from evals.metrics.base import info
 
 _DESCRIPTION = "Share of words that stand in a word n-gram seen earlier in the same answer."
 _INPUTS = """
@@ -24,12 +25,7 @@ class Repetition(evaluate.Metric):
     version = 1
 
     def _info(self) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION,
-            citation="",
-            inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": datasets.Value("string")}),
-        )
+        return info(_DESCRIPTION, _INPUTS, predictions="string")
 
     def _compute(self, predictions: list[str], n: int = 4) -> dict[str, Any]:
         per_sample: list[list[float] | None] = []

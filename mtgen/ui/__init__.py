@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import gradio as gr
+from mtgen.ui.startup import without_stub_files
+
+with without_stub_files():
+    import gradio as gr
 from gradio.themes import Base, Soft
 
 from mtgen.ui import text

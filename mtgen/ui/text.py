@@ -29,6 +29,8 @@ REFRESH_S = 0.1
 PARALLEL = 2
 """Answers generated at once; the others queue and see their position."""
 
+STOPPED_EARLY = "stopped before it began"
+
 EXAMPLES = [
     "Explain in two sentences why the sea is salty.",
     "Write a short story about a clock that runs backwards.",
@@ -288,8 +290,9 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     ) -> Iterator[tuple]:  # fmt: skip
         """Streams the answer to the chat's last message."""
         turn = turns.current(request.session_hash)
+        unchanged = (gr.skip(), gr.skip(), gr.skip())
         if turn is None or turn.stop.is_set() or not history:
-            yield gr.skip(), gr.skip(), gr.skip(), "stopped before it began"
+            yield *unchanged, STOPPED_EARLY
             return
         try:
             question = asked(
@@ -304,16 +307,16 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             for piece in pieces(model, question, turn.stop):
                 if turn.discarded:
                     return
-                done = isinstance(piece, Generation)
-                answer = said("assistant", piece.text if done else piece)
-                if done:
-                    past = [*past, piece.as_dict()]
-                    yield [*history, answer], past, piece.seed, status(piece)
+                if isinstance(piece, str):
+                    yield [*history, said("assistant", piece)], *unchanged
+                elif piece.finish_reason == "cancelled" and not piece.text:
+                    yield *unchanged, STOPPED_EARLY
                 else:
-                    yield [*history, answer], gr.skip(), gr.skip(), gr.skip()
+                    answer = said("assistant", piece.text)
+                    yield [*history, answer], [*past, piece.as_dict()], piece.seed, status(piece)
         except gr.Error as error:  # raised, it would cover the whole chat with one word
             gr.Warning(error.message, title="Not answered")
-            yield gr.skip(), gr.skip(), gr.skip(), error.message
+            yield *unchanged, error.message
 
     def end(chat: list, past: list, was: Before, typed: str, request: gr.Request) -> tuple:
         """Turns Stop into Send; where no answer came, all is put back as it was."""

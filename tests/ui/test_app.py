@@ -50,6 +50,12 @@ def test_the_endpoint_gives_text_and_everything_to_repeat_it(client):
     assert first["request"]["max_new_tokens"] == 12
 
 
+def test_the_example_of_a_client_runs(shell, server):
+    done = shell("examples/remote.py", server.url)
+    assert done.returncode == 0, done.stderr
+    assert "seed 7" in done.stdout
+
+
 def test_the_endpoint_streams_and_remembers_history(client):
     history = [
         {"role": "user", "content": "My name is Ada."},
