@@ -78,13 +78,12 @@ def run_list(options: argparse.Namespace) -> None:
 
 def run_run(options: argparse.Namespace) -> None:
     from evals.reports.tables import read_run, run_markdown
-    from evals.runner.run import run_suite
+    from evals.runner.run import check_limit, run_suite
     from evals.suites import find_suite
 
     suite = find_suite(options.suite)
     check_number("seed", options.seed, 0, MAX_SEED, integer=True)
-    if options.limit is not None:
-        check_number("limit", options.limit, 1, 10**9, integer=True)
+    check_limit(options.limit)
     if options.model != DEFAULT_MODEL and not Path(options.model).exists():
         raise TrunkNotFoundError(
             f"--model takes {DEFAULT_MODEL!r} or a checkpoint folder; there is no {options.model!r}"

@@ -23,12 +23,12 @@ from mtgen.tasks.text import PREFILL_CHUNK, TextStream
 class Pipeline:
     """The shared model with its tasks. Safe to use from several threads."""
 
-    def __init__(self, runtime: Runtime, tokenizer: ChatTokenizer) -> None:
+    def __init__(self, runtime: Runtime, tokenizer: ChatTokenizer, folder: Path) -> None:
         self.runtime = runtime
         self.tokenizer = tokenizer
         self.model = f"{runtime.config.name}/{runtime.precision}"
         """Name and precision, as it stands in every `Generation`."""
-        self.folder: Path | None = None
+        self.folder = folder
         """Where the weights were read from."""
 
     @classmethod
@@ -42,14 +42,13 @@ class Pipeline:
         """See `mtgen.load`."""
         use_all_cores()
         folder = find_trunk(trunk, progress=progress)
-        pipeline = cls(LlamaRuntime(folder, precision), ChatTokenizer(folder))
-        pipeline.folder = folder
+        pipeline = cls(LlamaRuntime(folder, precision), ChatTokenizer(folder), folder)
         release_free_memory()
         return pipeline
 
     def weights_sha256(self) -> str:
         """Hex digest that tells these weights from all others, whatever their name."""
-        files = sorted(self.folder.glob("*.safetensors")) if self.folder else []
+        files = sorted(self.folder.glob("*.safetensors"))
         return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 
     def text_stream(

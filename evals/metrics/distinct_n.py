@@ -6,7 +6,7 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import averaged, info
 
 _DESCRIPTION = "Different word n-grams over all word n-grams, for each answer, averaged."
 _INPUTS = """
@@ -28,10 +28,9 @@ class DistinctN(evaluate.Metric):
         return info(_DESCRIPTION, _INPUTS, predictions="string")
 
     def _compute(self, predictions: list[str], n: int = 2) -> dict[str, Any]:
-        per_sample: list[list[float] | None] = []
+        shares: list[float | None] = []
         for text in predictions:
             words = text.lower().split()
             grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
-            per_sample.append([len(set(grams)) / len(grams)] if grams else None)
-        values = [row[0] for row in per_sample if row]
-        return {"value": sum(values) / len(values) if values else None, "per_sample": per_sample}
+            shares.append(len(set(grams)) / len(grams) if grams else None)
+        return averaged(shares)

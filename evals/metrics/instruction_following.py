@@ -10,7 +10,7 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import averaged, info
 
 _DESCRIPTION = "Share of prompts whose answer passes all checks that a program can make."
 _INPUTS = """
@@ -124,8 +124,8 @@ class InstructionFollowing(evaluate.Metric):
         return info(_DESCRIPTION, _INPUTS, predictions="string", references="string")
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
-        per_sample = [
-            [float(all(passes(text, check) for check in json.loads(checks)))]
+        passed = [
+            float(all(passes(text, check) for check in json.loads(checks)))
             for text, checks in zip(predictions, references, strict=True)
         ]
-        return {"value": sum(r[0] for r in per_sample) / len(per_sample), "per_sample": per_sample}
+        return averaged(passed)

@@ -6,7 +6,7 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import averaged, info
 
 _DESCRIPTION = "Share of words that stand in a word n-gram seen earlier in the same answer."
 _INPUTS = """
@@ -28,7 +28,7 @@ class Repetition(evaluate.Metric):
         return info(_DESCRIPTION, _INPUTS, predictions="string")
 
     def _compute(self, predictions: list[str], n: int = 4) -> dict[str, Any]:
-        per_sample: list[list[float] | None] = []
+        shares: list[float | None] = []
         for text in predictions:
             words = text.lower().split()
             seen: set[tuple[str, ...]] = set()
@@ -38,6 +38,5 @@ class Repetition(evaluate.Metric):
                 if gram in seen:
                     repeated.update(range(start, start + n))
                 seen.add(gram)
-            per_sample.append([len(repeated) / len(words)] if seen else None)
-        values = [row[0] for row in per_sample if row]
-        return {"value": sum(values) / len(values) if values else None, "per_sample": per_sample}
+            shares.append(len(repeated) / len(words) if seen else None)
+        return averaged(shares)

@@ -16,7 +16,8 @@ from evals.runner.records import Record, RunFolder
 from evals.suites import Suite, TextSample
 from evals.suites.base import Sample
 from mtgen import TextRequest, __version__
-from mtgen.errors import BadRequestError, SettingError
+from mtgen.errors import BadRequestError
+from mtgen.requests import check_number
 
 if TYPE_CHECKING:
     from mtgen.pipeline import Pipeline
@@ -67,6 +68,16 @@ def ask(pipeline: Pipeline, sample: Sample, run_seed: int, settings: dict[str, A
         return Record(id=sample.id, kind=kind, sample=asked, error=str(error))
 
 
+def check_limit(limit: int | None) -> None:
+    """Refuses a number of samples that is none.
+
+    Raises:
+        SettingError: a limit below 1.
+    """
+    if limit is not None:
+        check_number("limit", limit, 1, 10**9, integer=True)
+
+
 def run_suite(
     suite: Suite,
     pipeline: Pipeline,
@@ -90,11 +101,11 @@ def run_suite(
         RecordsError: `out` holds another run.
         SettingError: a limit below 1.
     """
-    if limit is not None and limit < 1:
-        raise SettingError(f"limit must be 1 or more, got {limit}")
+    check_limit(limit)
+    everything = suite.samples()
     samples: list[Sample] = []
-    for kind in dict.fromkeys(type(s) for s in suite.samples()):
-        samples += [s for s in suite.samples() if type(s) is kind][:limit]
+    for kind in dict.fromkeys(map(type, everything)):
+        samples += [s for s in everything if type(s) is kind][:limit]
     folder = RunFolder(out)
     folder.begin(
         {
