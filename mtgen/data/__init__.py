@@ -1,0 +1,1 @@
+"""Training data from public packages: collected, cleaned, documented, packed."""

@@ -1,0 +1,1 @@
+"""Pictures: sprites, composed scenes and their captions."""
