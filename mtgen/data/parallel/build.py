@@ -18,6 +18,7 @@ from mtgen.data.build import (
     BuildOptions,
     Job,
     Missing,
+    SourceReport,
     clean_outputs,
     clean_work,
     finish,

@@ -15,7 +15,7 @@ REASONS = {
     "empty": "one side has no letter",
     "untranslated": "both sides are the same",
     "length": "one side is over 2.2 times as long as the other, or over 600 characters",
-    "letters": "less than half of a side is letters: tables, paths, formulas",
+    "letters": "less than half of a side is letters: tables, formulas",
     "digits": "the numbers differ",
     "placeholders": "placeholders such as {name} or %s differ",
     "markup": "tags differ, or remnants of markup are left",
@@ -53,7 +53,7 @@ def refusal(pair: Pair) -> str | None:
         return "untranslated"
     if max(len(en), len(text)) > MAX_CHARACTERS or not 0.45 < (len(text) + 8) / (len(en) + 8) < 2.2:
         return "length"
-    if letters_en < 0.5 * len(en) or letters_text < 0.5 * len(text):
+    if letters_en < 0.5 * visible(en) or letters_text < 0.5 * visible(text):
         return "letters"
     if Counter(PLACEHOLDER.findall(en)) != Counter(PLACEHOLDER.findall(text)):
         return "placeholders"
@@ -70,6 +70,11 @@ def refusal(pair: Pair) -> str | None:
     if not (is_language(en, "en") and is_language(text, pair.lang)):
         return "language"
     return None
+
+
+def visible(text: str) -> int:
+    """Characters that are not spaces, in a tidied text."""
+    return len(text) - text.count(" ")
 
 
 SURE = 0.9

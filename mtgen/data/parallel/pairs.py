@@ -44,7 +44,7 @@ ABBREVIATIONS = frozenset(
     "z.b d.h u.a bzw usw evtl ggf nr bspw vgl str tel abb inkl max min mind "
     "m mme mlle p.ex ex n° ch chap art env sr sra srta ud uds p.ej pág págs núm ej".split()
 )
-BREAK = re.compile(r"(?<=[.!?…])([\"'»”’)]*)\s+(?=[\"'«“„‘(¿¡]*[A-ZÀ-ÖØ-Þ0-9])")
+BREAK = re.compile(r"(?<=[.!?…])([\"'»”“’)]*)\s+(?=[\"'«“„‘(¿¡]*[A-ZÀ-ÖØ-Þ0-9])")
 
 
 def sentences(text: str) -> list[str]:
