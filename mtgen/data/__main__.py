@@ -57,6 +57,18 @@ def parser() -> Parser:
     )
     check.add_argument("out", type=Path, metavar="DIR", help="what build --out was given")
     check.add_argument("--json", action="store_true")
+    rate = commands.add_parser("rate", help="measure how fast packed pictures can be fed")
+    rate.add_argument("pack", type=Path, metavar="DIR", help="what build --pack was given")
+    rate.add_argument("--workers", type=int, default=os.cpu_count() or 1, metavar="N")
+    rate.add_argument("--size-px", type=int, default=256, metavar="N", help="side of the samples")
+    rate.add_argument("--seconds", type=float, default=60, metavar="S")
+    rate.add_argument("--json", action="store_true")
+    sheets = commands.add_parser(
+        "sheets", help="draw contact sheets: every source, kind and scene category, to look at"
+    )
+    sheets.add_argument("pack", type=Path, metavar="DIR", help="what build --pack was given")
+    sheets.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the PNGs")
+    sheets.add_argument("--seed", type=int, default=0)
     sources = commands.add_parser("sources", help="list the sources of a set")
     sources.add_argument("set", choices=SETS)
     sources.add_argument("--json", action="store_true")
@@ -83,6 +95,24 @@ def main(arguments: list[str]) -> int | None:
 
     if chosen.command == "lock":
         make_lock(chosen.packages, PackageStore())
+        return None
+    if chosen.command == "sheets":
+        from mtgen.data.images.sheets import draw_sheets
+
+        for path in draw_sheets(chosen.pack, chosen.out, seed=chosen.seed):
+            print(path)
+        return None
+    if chosen.command == "rate":
+        from mtgen.data.loader import measure
+
+        found = measure(
+            chosen.pack, num_workers=chosen.workers, seconds=chosen.seconds, size_px=chosen.size_px
+        )
+        record = {"pictures_per_s": round(found, 1), "workers": chosen.workers}
+        if chosen.json:
+            print_json(record | {"size_px": chosen.size_px})
+        else:
+            print(f"{found:,.0f} pictures/s of {chosen.size_px} px with {chosen.workers} workers")
         return None
     if chosen.command == "hold-out":
         from mtgen.data.parallel.held_out import read_sentences, write_hashes

@@ -17,6 +17,8 @@ ROWS = 4
 
 SEED = 1
 SHINGLE = 5
+CHUNK = 4_000
+"""Texts whose shingles are in memory at a time."""
 
 
 def shingles(text: str) -> list[str]:
@@ -32,8 +34,8 @@ def signatures(texts: Sequence[str]) -> np.ndarray:
     if not texts:
         return np.zeros((0, NUM_PERM), np.uint32)
     parts = []
-    for start in range(0, len(texts), 20_000):  # shingles of all texts at once would fill memory
-        sets = [shingles(text) for text in texts[start : start + 20_000]]
+    for start in range(0, len(texts), CHUNK):  # shingles of all texts at once would fill memory
+        sets = [shingles(text) for text in texts[start : start + CHUNK]]
         matrix = RMinHash.digest_matrix_from_token_sets(sets, NUM_PERM, SEED)
         parts.append(np.asarray(matrix.to_rows(), np.uint32))
     return np.concatenate(parts)

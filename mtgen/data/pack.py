@@ -22,8 +22,8 @@ from mtgen.model.trunk import find_trunk, sha256_of, writing
 MAX_FILE_BYTES = 60_000_000
 MANIFEST = "pack.json"
 TOKENS = pa.list_(pa.uint16())
-PICTURE_COLUMNS = ("id", "image", "source", "kind", "concept", "names", "group", "person", "gender",
-                   "tone", "colour", "recolours", "weight")  # fmt: skip
+PICTURE_COLUMNS = ("id", "image", "source", "kind", "concept", "names", "keywords", "group",
+                   "person", "gender", "tone", "colour", "recolours", "weight")  # fmt: skip
 CHUNK_ROWS = 1_000
 
 

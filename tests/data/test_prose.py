@@ -158,8 +158,8 @@ def test_dictionaries_give_definitions(tmp_path):
     [passage] = wordnet({"deb:w": path})
     assert passage.text == 'follow-through: the act of going on; "he did"'
     entry = (
-        "Oar \\Oar\\, n. [AS. [=a]r; akin to\n   Icel. [=a]r.]\n   1. A long implement for moving a boat"
-        " by hand. [1913\n      Webster]\n\nZip \\Zip\\, v.\n   [Obs.]\n"
+        "Oar \\Oar\\, n. [AS. [=a]r; akin to\n   Icel. [=a]r.]\n   1. A long implement for moving "
+        "a boat by hand. [1913\n      Webster]\n\nZip \\Zip\\, v.\n   [Obs.]\n"
     )
     packed = gzip.compress(entry.encode())
     path = write_archive(tmp_path / "g.deb", {"usr/share/dictd/gcide.dict.dz": packed})

@@ -41,6 +41,9 @@ OTHER_BACKGROUND_SAID = 0.5
 GENDER_SAID = 0.4
 """Captions of people that name man or woman; the others draw all genders evenly."""
 
+KEYWORDS_SAID = 0.1
+"""Captions of single pictures that add one or two of CLDR's keywords."""
+
 TONE_SAID = 0.25
 MIRRORED_GROUPS = frozenset({"Animals & Nature", "Food & Drink", "Smileys & Emotion"})
 """Whose pictures mean the same in a mirror; letters, flags and clocks do not."""
@@ -108,8 +111,8 @@ class PictureMixture:
         kinds = packed.column("kind")
         columns = {
             name: packed.column(name)
-            for name in ("concept", "source", "colour", "recolours", "names", "group", "person",
-                         "gender", "tone", "id", "weight")
+            for name in ("concept", "source", "colour", "recolours", "names", "keywords", "group",
+                         "person", "gender", "tone", "id", "weight")
         }  # fmt: skip
         self.rows = columns
         sprites = [
@@ -196,6 +199,13 @@ class PictureMixture:
         row = pick(rng, drawn)
         return self.single(rng, row, self.name(rng, row, lang), kind)
 
+    def picture(self, row: int, lang: str, number: int) -> PictureSample:
+        """One given picture, captioned as in the stream."""
+        rng = random.Random(self.seed * 2**40 + number)
+        if row in self.silhouettes.things:
+            return self.silhouette(rng, lang, row)
+        return self.single(rng, row, self.name(rng, row, lang), "concept")
+
     def person(self, rng: random.Random, lang: str, concept: str) -> PictureSample:
         """Someone of a trade: gender first, then tone, then style, each evenly."""
         genders = self.by_role[concept]
@@ -262,6 +272,9 @@ class PictureMixture:
         shown = background.colour if plain and rng.random() < share else None
         text = self.say(rng, name, lang, shown)
         source = self.rows["source"][row]
+        words = (self.rows["keywords"][row] or {}).get(lang) or ()
+        if kind == "concept" and words and rng.random() < KEYWORDS_SAID:
+            text += "".join(f", {word}" for word in self.keywords(rng, words, text))
         if shade is None and rng.random() < STYLE_SAID:
             text += ", " + pick(rng, STYLES[source][lang])
         truth = {
@@ -272,6 +285,13 @@ class PictureMixture:
         return PictureSample(
             pixels=np.asarray(canvas), caption=text, lang=lang, kind=kind, truth=truth
         )
+
+    @staticmethod
+    def keywords(rng: random.Random, words: list[str], text: str) -> list[str]:
+        """One or two keywords that the caption does not hold already."""
+        fresh = [word for word in words if word.casefold() not in text.casefold()]
+        chosen = [pick(rng, fresh) for _ in range(1 + int(rng.random() * 2))] if fresh else []
+        return list(dict.fromkeys(chosen))
 
     def say(self, rng: random.Random, name: str | Word, lang: str, shown: str | None) -> str:
         """A caption for one thing; nouns of the lexicon get their article."""

@@ -147,7 +147,7 @@ def fortunes(files: Files) -> Iterator[Passage]:
             continue
         for number, text in enumerate(content.decode("utf-8", "replace").split("\n%\n")):
             text = text.split("\n\t\t")[0]  # the line that names the author
-            if "\t" not in text and "|" not in text:
+            if text.strip() and "\t" not in text and "|" not in text:
                 yield Passage("en", f"{name.rpartition('/')[2]}-{number}", text)
 
 
@@ -306,9 +306,8 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     )
     table, stages = merge(shards, {source.name: source for source in chosen})
     folder = options.out / "text"
-    calibration = pa.array(
-        in_calibration(table["source"].to_pylist(), table["document"].to_pylist())
-    )
+    names = (table[name].to_pylist() for name in ("source", "document"))
+    calibration = np.array(in_calibration(*names), bool)
     outputs = []
     for lang in LANGUAGES:
         stages[lang] = {}
