@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 2
 
-.PHONY: demo test test-all check eval bench browser clean
+.PHONY: demo test test-all check eval bench data browser clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python app.py
@@ -26,6 +26,16 @@ eval: $(VENV)/.demo
 bench: $(VENV)/.demo
 	$(BIN)/python -m mtgen bench
 
+# Exit code 3 means: built, but without the sources that were named.
+data: $(VENV)/.data
+	for set in images parallel text; do \
+	  $(BIN)/python -m mtgen.data build $$set --out build/data --pack build/pack \
+	    || test $$? = 3 || exit 1; \
+	done
+	$(BIN)/python -m mtgen.data check build/data
+	$(BIN)/python -m mtgen.data sheets build/pack --out build/sheets
+	$(BIN)/python -m mtgen.data rate build/pack
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -35,7 +45,11 @@ $(VENV)/.demo: requirements.txt pre-requirements.txt | $(VENV)/bin/python
 	$(PIP) -r requirements.txt
 	@touch $@
 
-$(VENV)/.dev: requirements-dev.txt $(VENV)/.demo
+$(VENV)/.data: requirements-data.txt $(VENV)/.demo
+	$(PIP) -r requirements-data.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.data
 	$(PIP) -r requirements-dev.txt
 	@touch $@
 

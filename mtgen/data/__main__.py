@@ -142,12 +142,12 @@ def main(arguments: list[str]) -> int | None:
         max_download_mb=chosen.max_download_mb, seed=chosen.seed, tatoeba=chosen.tatoeba,
     )  # fmt: skip
     manifest, missing = builder(chosen.set)(options, PackageStore())
+    for item in missing:
+        print(item.sentence(), file=sys.stderr)
     if chosen.pack:
         from mtgen.data.pack import pack
 
         manifest["packed"] = pack(chosen.set, chosen.out, chosen.pack, seed=chosen.seed)
-    for item in missing:
-        print(item.sentence(), file=sys.stderr)
     if chosen.json:
         print_json(manifest)
     else:

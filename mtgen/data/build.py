@@ -8,6 +8,7 @@ the same inputs give the same files whatever the number of workers.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -100,9 +101,14 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
-def fingerprint(kind: str, source: Source, pins: Iterable[Pin], extra: Any) -> str:
-    """Name of a shard's inputs."""
-    content = [kind, source.name, [pin.sha256 for pin in pins], extra, code_hash()]
+LIBRARIES = ("lxml", "numpy", "pillow", "polib", "py3langid", "pyarrow", "rensa", "resvg_py")
+"""Their versions are part of every shard's name: another one may read or draw differently."""
+
+
+def fingerprint(kind: str, source: Source, pins: Iterable[Pin], stamp: Any) -> str:
+    """Name of a shard's inputs: packages, our code, the libraries, and `stamp`."""
+    versions = [importlib.metadata.version(name) for name in LIBRARIES]
+    content = [kind, source.name, [pin.sha256 for pin in pins], stamp, code_hash(), versions]
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:20]
 
 
@@ -113,7 +119,8 @@ class Job:
     kind: str
     source: str
     files: dict[str, Path]
-    extra: Any
+    extra: dict[str, Any]
+    """Further inputs; what its key `stamp` holds is part of the shard's name, paths are not."""
     shard: Path
 
 
@@ -127,7 +134,7 @@ def gather(
     extract: Extract,
     store: PackageStore,
     options: BuildOptions,
-    extra_of: Callable[[Source], Any] = lambda source: None,
+    extra_of: Callable[[Source], dict[str, Any] | PackageError],
 ) -> tuple[dict[str, Path], list[SourceReport], list[Missing]]:
     """Fetches and reads the sources.
 
@@ -137,7 +144,7 @@ def gather(
         extract: Reads one source, in another process.
         store: Gives the packages.
         options: Workers, budget, progress.
-        extra_of: Further inputs of a source, part of its fingerprint.
+        extra_of: Further inputs of a source, as in `Job.extra`; an error if it cannot be had.
 
     Returns:
         Shards by source name in the order of `sources`; reports; sources that are missing.
@@ -162,7 +169,7 @@ def gather(
             missing.append(Missing(name=source.name, reason=str(extra), expected=source.expected))
             continue
         pins = [store.used[spec] for spec in source.packages]
-        key = fingerprint(kind, source, pins, extra)
+        key = fingerprint(kind, source, pins, extra.get("stamp"))
         shard = work / f"{kind}-{source.name}-{key}.parquet"
         jobs.append(Job(kind=kind, source=source.name, files=files, extra=extra, shard=shard))
     results = run_jobs(jobs, extract, options)
@@ -176,6 +183,12 @@ def gather(
         elif result is not None:
             shards[source.name] = by_name[source.name].shard
             packages = [
+                {"package": "apt descriptions", "version": str(stamp)[:12], "sha256": stamp,
+                 "pinned": False}
+                for stamp in [by_name[source.name].extra.get("stamp")]
+                if source.needs_apt
+            ]  # fmt: skip
+            packages += [
                 {"package": spec, "version": pin.version, "sha256": pin.sha256,
                  "pinned": pin == store.pins[spec]}
                 for spec in source.packages
@@ -193,6 +206,10 @@ def gather(
     return shards, reports, missing
 
 
+APT_LISTS_BYTES = 21_000_000
+"""Indices of a Debian release with descriptions in four languages, as downloaded."""
+
+
 def within_budget(
     sources: Sequence[Source],
     store: PackageStore,
@@ -200,25 +217,43 @@ def within_budget(
     missing: list[Missing],
 ) -> list[Source]:
     """Leaves out, in order, what would download more than `--max-download-mb`."""
-    if options.max_download_mb is None:
-        return list(sources)
-    left = options.max_download_mb * 1e6
-    taken: set[str] = set()
     wanted = []
     for source in sources:
-        fresh = [spec for spec in source.packages if spec not in taken]
-        size = store.missing_bytes(fresh)
-        if size > left:
-            reason = (
-                f"{size / 1e6:.0f} MB of downloads, {left / 1e6:.0f} MB are left of "
-                f"--max-download-mb {options.max_download_mb:g}"
-            )
-            missing.append(Missing(name=source.name, reason=reason, expected=source.expected))
+        size = store.missing_bytes(source.packages)
+        if source.needs_apt and not store.apt.is_ready:
+            size += APT_LISTS_BYTES
+        if store.grant(size, options.max_download_mb):
+            wanted.append(source)
             continue
-        left -= size
-        taken.update(fresh)
-        wanted.append(source)
+        left = (store.left_bytes or 0) / 1e6
+        reason = (
+            f"{size / 1e6:.0f} MB of downloads, {left:.0f} MB are left of "
+            f"--max-download-mb {options.max_download_mb:g}"
+        )
+        missing.append(Missing(name=source.name, reason=reason, expected=source.expected))
     return wanted
+
+
+def fetch_needed(
+    store: PackageStore, specs: Sequence[str], options: BuildOptions, what: str
+) -> dict[str, Path]:
+    """Packages without which nothing can be built.
+
+    Raises:
+        PackageError: one cannot be had, or not within `--max-download-mb`.
+    """
+    size = store.missing_bytes(specs)
+    if not store.grant(size, options.max_download_mb):
+        raise PackageError(
+            f"{what} cannot be had, nothing is built: it takes {size / 1e6:.1f} MB of downloads, "
+            f"--max-download-mb is {options.max_download_mb:g}"
+        )
+    found: dict[str, Path] = {}
+    for spec, path in store.fetch(specs).items():
+        if isinstance(path, PackageError):
+            raise PackageError(f"{what} cannot be had, nothing is built: {path}")
+        found[spec] = path
+    return found
 
 
 def run_jobs(
@@ -230,11 +265,11 @@ def run_jobs(
     results: dict[str, dict[str, Any] | PackageError] = {}
     todo = []
     for job in jobs:
-        note = job.shard.with_suffix(".json")
-        if job.shard.is_file() and note.is_file():
-            results[job.source] = json.loads(note.read_text("utf-8"))
-        else:
+        counts = read_note(job.shard)
+        if counts is None:
             todo.append(job)
+        else:
+            results[job.source] = counts
     if not todo:
         return results
     # big ones first, so that none is left alone at the end
@@ -273,27 +308,41 @@ def run_jobs(
     return results
 
 
+def read_note(shard: Path) -> dict[str, Any] | None:
+    """Counts of a shard that is there and whole."""
+    try:
+        counts = json.loads(shard.with_suffix(".json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return counts if shard.is_file() else None
+
+
 def ignore_interrupt() -> None:
-    """Ctrl-C is the parent's to handle; workers also leave the second core to others."""
+    """Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def attempt(extract: Extract, job: Job) -> dict[str, Any] | PackageError:
     """Runs one job; the shard appears only when it is complete."""
     part = job.shard.with_suffix(f".{os.getpid()}.part")
+    note = job.shard.with_suffix(f".{os.getpid()}.note")
     try:
         counts = extract(Job(**{**vars(job), "shard": part}))
-        part.replace(job.shard)
-        job.shard.with_suffix(".json").write_text(json.dumps(counts), "utf-8")
+        note.write_text(json.dumps(counts), "utf-8")
+        note.replace(job.shard.with_suffix(".json"))
+        part.replace(job.shard)  # last: a shard is whole once it is there
         return counts
     except PackageError as error:
         return error
+    except (MtgenError, OSError, MemoryError):  # a full disk is nobody's fault but ours
+        raise
     except Exception as error:  # a package whose inside has changed must not stop the others
         if os.environ.get("MTGEN_DEBUG"):
             raise
         return PackageError(f"it could not be read ({type(error).__name__}: {error})")
     finally:
         part.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
 
 
 def write_table(table: pa.Table, path: Path, *, row_group: int = ROW_GROUP) -> None:
@@ -361,9 +410,11 @@ def clean_outputs(folder: Path, keep: Iterable[Path]) -> None:
             path.unlink()
 
 
-def clean_work(options: BuildOptions, kind: str, shards: Iterable[Path]) -> None:
-    """Removes shards of inputs that are no longer used."""
-    kept = {path.stem for path in shards}
-    for path in (options.out / ".work").glob(f"{kind}-*"):
-        if path.name.split(".")[0] not in kept:
-            path.unlink(missing_ok=True)
+def clean_work(options: BuildOptions, kind: str, shards: dict[str, Path]) -> None:
+    """Removes older shards of the sources that were built; those of others stay for later."""
+    for name, shard in shards.items():
+        for path in (options.out / ".work").glob(f"{kind}-{name}-*"):
+            key = path.name.removeprefix(f"{kind}-{name}-").partition(".")[0]
+            is_ours = len(key) == 20 and set(key) <= set("0123456789abcdef")
+            if is_ours and not shard.name.startswith(f"{kind}-{name}-{key}."):
+                path.unlink(missing_ok=True)

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from mtgen.data.images.held_out import HeldOut
-from mtgen.data.parallel.held_out import read_hashes, sentence_hash
+from mtgen.data.parallel.held_out import held_out_units, read_hashes, sentence_hash
+from mtgen.data.parallel.pairs import sentences
 from mtgen.errors import BadRequestError, CorruptedFileError, MtgenError
 from mtgen.model.trunk import sha256_of
 
@@ -38,9 +39,40 @@ def check(out: Path) -> dict[str, Any]:
         if (folder / "manifest.json").is_file():
             files = whole(folder)
             found[kind] = f"{files} files as in the manifest; {prove(folder)}"
+    if {"parallel", "text"} <= set(found):
+        found["parallel with text"] = across(out)
     if not found:
         raise BadRequestError(f"{out} holds no built set; 'build SET --out {out}' makes one")
     return {"out": str(out), "sets": found}
+
+
+LONG = 60
+"""Characters from which a sentence that is in two places was hardly written twice."""
+
+MAX_SHARED = 0.05
+"""Share of calibration's long sentences that may be in training: stock phrases of manuals."""
+
+
+def across(out: Path) -> str:
+    """Calibration documents are not in the parallel training text; stock phrases may be."""
+    trained: set[bytes] = set()
+    for path in sorted((out / "parallel").glob("en-*/train.parquet")):
+        table = pq.read_table(path, columns=["en", "translation"])
+        for column in table.to_pydict().values():
+            trained |= {sentence_hash(value) for value in column if len(value) >= LONG}
+    total = shared = 0
+    for path in sorted((out / "text").glob("*/calibration.parquet")):
+        for text in pq.read_table(path, columns=["text"])["text"].to_pylist():
+            for sentence in sentences(text):
+                if len(sentence) >= LONG:
+                    total += 1
+                    shared += sentence_hash(sentence) in trained
+    if shared > MAX_SHARED * total:
+        raise LeakError(
+            f"{shared:,} of {total:,} long sentences of calibration are in the parallel training "
+            f"text, over {MAX_SHARED:.0%}"
+        )
+    return f"{shared:,} of {total:,} long sentences of calibration are in parallel training"
 
 
 def whole(folder: Path) -> int:
@@ -60,7 +92,8 @@ def parallel(folder: Path) -> str:
     for path in sorted((folder / "held_out").rglob("*.parquet")):
         for column in pq.read_table(path, columns=["en", "translation"]).to_pydict().values():
             held += len(column)
-            hashes |= {sentence_hash(value) for value in column}
+            for value in column:
+                hashes |= held_out_units(value)
     rows = 0
     for path in sorted(folder.glob("en-*/*.parquet")):
         table = pq.read_table(path, columns=["en", "translation"])

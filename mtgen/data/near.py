@@ -13,7 +13,8 @@ import numpy as np
 NUM_PERM = 64
 ROWS = 4
 """Signature values per band: 16 bands of 4 find a pair of similarity 0.85 with probability
-1 - (1 - 0.85^4)^16 > 0.9999, one of 0.5 with 0.64; candidates are then compared in full."""
+1 - (1 - 0.85^4)^16 > 0.9999, one of 0.5 with 0.64; the first candidate
+of each band is then compared in full."""
 
 SEED = 1
 SHINGLE = 5

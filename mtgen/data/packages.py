@@ -33,6 +33,10 @@ TIMEOUT_S = 15
 CLIENT_TIMEOUT_S = 180
 """Seconds that npm, pip or apt-get may take to answer one question."""
 
+LOCK_TIMEOUT_S = 900
+LISTS_AGE_S = 24 * 3600
+"""Age at which apt's lists are fetched anew: an archive drops a file when the next one comes."""
+
 ATTEMPTS = 4
 LANGUAGES = ("en", "fr", "de", "es")
 SUFFIXES = {"npm": ".tgz", "pypi": ".whl", "deb": ".deb"}
@@ -111,6 +115,24 @@ class PackageStore:
         self.progress = progress
         self.used: dict[str, Pin] = {}
         """What was really taken: differs from the pin where an index has moved on."""
+        self.left_bytes: float | None = None
+        """What may still be downloaded; None before `grant` was asked, or without a limit."""
+
+    def grant(self, size_bytes: int, limit_mb: float | None) -> bool:
+        """Takes a download from the one budget of this store, if it fits.
+
+        Args:
+            size_bytes: Of the download.
+            limit_mb: The whole budget; None grants everything.
+        """
+        if limit_mb is None or size_bytes == 0:
+            return True
+        if self.left_bytes is None:
+            self.left_bytes = limit_mb * 1e6
+        if size_bytes > self.left_bytes:
+            return False
+        self.left_bytes -= size_bytes
+        return True
 
     def cached(self, spec: str) -> Path | None:
         """The pinned file, if it lies in the cache unharmed."""
@@ -143,8 +165,12 @@ class PackageStore:
         return path
 
     def missing_bytes(self, specs: Iterable[str]) -> int:
-        """Bytes to download before `specs` are all in the cache."""
-        return sum(self.pins[spec].size_bytes for spec in specs if self.cached(spec) is None)
+        """Bytes to download before `specs` are all in the cache; unpinned ones count nothing."""
+        return sum(
+            self.pins[spec].size_bytes
+            for spec in specs
+            if spec in self.pins and self.cached(spec) is None
+        )
 
     def fetch(self, specs: Sequence[str]) -> dict[str, Path | PackageError]:
         """Local files, or why there is none, in the order of `specs`."""
@@ -166,6 +192,7 @@ class PackageStore:
 
     def download_all(self, pins: Sequence[Pin]) -> dict[str, Path | PackageError]:
         """Downloads side by side under one progress bar."""
+        from filelock import Timeout
         from tqdm import tqdm
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -189,6 +216,8 @@ class PackageStore:
                 return self.download(pin, on_debian[pin.name], bar)
             except PackageError as error:
                 return error
+            except Timeout:
+                return PackageError(f"{pin.spec}: another process keeps its download locked")
 
         total = sum(pin.size_bytes for pin in pins)
         with (
@@ -206,6 +235,8 @@ class PackageStore:
         Raises:
             PackageError: not reachable, or not the file that was expected.
         """
+        from filelock import FileLock
+
         want = pin
         if pin.kind == "deb" and remote.version != pin.version and remote.sha256:
             # Debian's archive drops a version when its successor comes
@@ -216,8 +247,9 @@ class PackageStore:
                 size_bytes=remote.size_bytes or 0,
             )
         target = self.folder / want.filename
-        if not target.is_file() or sha256_of(target) != want.sha256:
-            download(remote.url, target, sha256=want.sha256, bar=bar, label=want.spec)
+        with FileLock(f"{target}.lock", timeout=LOCK_TIMEOUT_S):  # another build may want it too
+            if not target.is_file() or sha256_of(target) != want.sha256:
+                download(remote.url, target, sha256=want.sha256, bar=bar, label=want.spec)
         if want is not pin:
             fields = {
                 "version": want.version,
@@ -378,13 +410,28 @@ class PrivateApt:
             "APT::Architecture": "amd64",
             "APT::Architectures": "amd64",
             "APT::Sandbox::User": "root",
+            "Acquire::ForceHash": "SHA256",
         }
         flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        from filelock import FileLock
+
         done = self.root / "updated"
-        if not done.is_file():
-            ask(["apt-get", *flags, "update"], who="Debian package lists")
-            done.touch()
+        with FileLock(self.root / "lock", timeout=LOCK_TIMEOUT_S):
+            if not done.is_file() or time.time() - done.stat().st_mtime > LISTS_AGE_S:
+                try:
+                    ask(["apt-get", *flags, "update"], who="Debian package lists")
+                except PackageError:
+                    if not done.is_file():
+                        raise
+                    # without the network, older lists have to do
+                else:
+                    done.touch()
         return flags
+
+    @property
+    def is_ready(self) -> bool:
+        """The lists have been fetched at some time."""
+        return (self.root / "updated").is_file()
 
     def locate(self, names: Sequence[str]) -> dict[str, Remote]:
         """Where the candidate versions of `names` lie; unknown names are left out."""
@@ -403,9 +450,10 @@ class PrivateApt:
                     continue
         found = {}
         for line in lines:
-            url, filename, size, digest = re.fullmatch(
-                r"'(\S+)' (\S+) (\d+) SHA256:(\S+)", line.strip()
-            ).groups()  # type: ignore[union-attr]
+            match = re.fullmatch(r"'(\S+)' (\S+) (\d+) SHA256:(\S+)", line.strip())
+            if match is None:
+                continue  # a progress line, or an archive that has no SHA256
+            url, filename, size, digest = match.groups()
             name, version, _ = filename.split("_")
             found[name] = Remote(
                 version=unquote(version), url=url, sha256=digest, size_bytes=int(size)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtgen.errors import UnknownNameError
+from mtgen.errors import BadRequestError, UnknownNameError
 
 FAMILIES = ("permissive", "share-alike", "copyleft", "unchecked")
 """From the freest to the least known.
@@ -65,6 +65,7 @@ def select(sources: tuple[Source, ...], *, only: list[str], licences: str) -> li
 
     Raises:
         UnknownNameError: a name or licence choice does not exist.
+        BadRequestError: a source is asked for by name that the licences leave out.
     """
     known = {source.name for source in sources}
     for name in only:
@@ -73,6 +74,12 @@ def select(sources: tuple[Source, ...], *, only: list[str], licences: str) -> li
     if licences not in LICENCE_CHOICES:
         raise UnknownNameError("licence choice", licences, LICENCE_CHOICES)
     allowed = LICENCE_CHOICES[licences]
+    for source in sources:
+        if source.name in only and source.family not in allowed:
+            raise BadRequestError(
+                f"{source.name} is {source.family} ({source.licence}), which --licenses {licences} "
+                "leaves out; leave out one of the two"
+            )
     return [
         source
         for source in sources

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pyarrow.parquet as pq
 import pytest
 
 from mtgen.data.__main__ import main
-from mtgen.data.packages import packages_dir
+from tests.conftest import ROOT
 from tests.data.test_parallel import make_store
 from tests.data.tiny import needs_dpkg
 
@@ -89,5 +88,21 @@ def test_one_real_source_of_each_kind_is_built_from_the_indexes(command, tmp_pat
             assert source["packages"][0]["sha256"]
     assert pq.read_table(tmp_path / "out/images/train-00000-of-00001.parquet").num_rows > 400
     assert command("check", str(tmp_path / "out")).returncode == 0
-    shutil.rmtree(tmp_path / "cache")
-    assert packages_dir().name == "packages"
+
+
+def test_the_example_cleans_a_corpus_in_parts(shell, tmp_path):
+    lines = [f"The number {n} bus is late.\tLe bus numéro {n} est en retard." for n in range(20)]
+    lines += ["There are 3 apples.\tIl y a 4 pommes.", 'He said "yes.\tIl a dit "oui.']
+    (tmp_path / "part-0.tsv").write_text("\n".join(lines) + "\n", "utf-8")
+    rows = []
+    for number in (0, 1):
+        done = shell(
+            "examples/clean_corpus.py", tmp_path / "part-*.tsv", "fr", tmp_path / "out", number, 2,
+            env={"PYTHONPATH": ".", "HF_DATASETS_CACHE": str(tmp_path / "cache")},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        path = tmp_path / f"out/fr-{number:05}-of-00002.parquet"
+        rows += pq.read_table(path).to_pylist()
+    assert len(rows) == 21
+    assert {"en": 'He said "yes.', "translation": 'Il a dit "oui.'} in rows
+    assert len((ROOT / "examples/clean_corpus.py").read_text("utf-8").splitlines()) < 35

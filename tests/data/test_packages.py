@@ -195,7 +195,8 @@ def debian(tmp_path, monkeypatch):
     digest = hashlib.sha256(made.read_bytes()).hexdigest()
     (archive / "Packages").write_text(
         "Package: thing\nVersion: 1.0\nArchitecture: all\nFilename: ./thing_1.0_all.deb\n"
-        f"Size: {made.stat().st_size}\nSHA256: {digest}\nDescription: made by a test\n"
+        f"Size: {made.stat().st_size}\nSHA256: {digest}\n"
+        f"SHA512: {hashlib.sha512(made.read_bytes()).hexdigest()}\nDescription: made by a test\n"
     )
     (tmp_path / "sources.list").write_text(f"deb [trusted=yes] file:{archive} ./\n")
     config = tmp_path / "apt.conf"
@@ -279,3 +280,14 @@ def test_the_lock_takes_only_names_that_say_their_index(tmp_path):
     with pytest.raises(BadRequestError, match="'left-pad' names no package; write npm:NAME"):
         make_lock(["left-pad"], store, path=tmp_path / "lock.json")
     assert packages.LOCK.is_file()
+
+
+def test_every_source_says_what_is_lost_without_it():
+    from mtgen.data.images.sources import SOURCES as pictures
+    from mtgen.data.parallel.sources import HELD_OUT, TATOEBA
+    from mtgen.data.parallel.sources import SOURCES as pairs
+    from mtgen.data.prose.build import SOURCES as prose
+
+    for source in (*pictures, *pairs, *HELD_OUT, *prose, TATOEBA):
+        assert source.expected > 0, source.name
+        assert source.credit

@@ -6,19 +6,22 @@ import shutil
 import struct
 from collections import Counter
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from mtgen.data.build import BuildOptions
+from mtgen.data.calibration import is_calibration
 from mtgen.data.check import LeakError, check
 from mtgen.data.check import parallel as check_parallel
-from mtgen.data.packages import PackageError
+from mtgen.data.packages import PackageError, PackageStore
 from mtgen.data.parallel import catalogues, documents, lists
-from mtgen.data.parallel.build import OFFENSIVE_WORDS, build
+from mtgen.data.parallel.build import OFFENSIVE_WORDS, build, in_validation
 from mtgen.data.parallel.filters import OffensiveWords, is_language, refusal
 from mtgen.data.parallel.held_out import read_hashes, read_sentences, sentence_hash, write_hashes
 from mtgen.data.parallel.occupations import fill, gendered_counterfactuals, rows
 from mtgen.data.parallel.pairs import Pair, normalise, sentences, split_pair, tidy
+from mtgen.data.parallel.sources import SOURCES
 from mtgen.errors import BadRequestError, CorruptedFileError, SettingError, UnknownNameError
 from tests.data.tiny import NAUGHTY, catalogue, needs_dpkg, tiny_store, write_archive
 
@@ -64,6 +67,8 @@ def test_a_paragraph_is_split_where_both_sides_have_as_many_sentences():
         ("es", "Hello {name}, you have %d letters.", "Hola {name}, tienes %d cartas.", None),
         ("fr", "Press <b>Enter</b> now.", "Appuyez sur <b>Entrée</b>.", None),
         ("fr", "...", "…", "empty"),
+        ("de", "label_remember_me", "Angemeldet bleiben", "identifier"),
+        ("de", "Stop.", "Halt.", None),
         ("de", "Computer!", "computer", "untranslated"),
         ("es", "Yes.", "Sí, claro que sí, con mucho gusto y sin ninguna duda.", "length"),
         ("fr", "=A1+B2*(C3/D4)-17", "=A1+B2*(C3/D4)-1", "letters"),
@@ -203,6 +208,28 @@ def test_gettext_catalogues_are_read_wherever_they_lie(tmp_path):
         Pair("fr", "Bye & thanks", "Au revoir"),
         Pair("de", "Open", "Öffnen"),
     }
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ("_Open File", "Open File"),
+        ("Fo_nt size", "Font size"),
+        ("Save &As", "Save As"),
+        ("~Insert", "Insert"),
+        ("MAX_SIZE reached", "MAX_SIZE reached"),
+        ("the my_name option", "the my_name option"),
+        ("AT&T and Q&A", "AT&T and Q&A"),
+        ("in ~/.config", "in ~/.config"),
+    ],
+)
+def test_accelerator_marks_go_and_names_stay(message, text):
+    assert catalogues.plain(message) == text
+
+
+def test_a_context_before_a_message_goes_but_not_the_message():
+    pairs = list(catalogues.catalogue_pair("fr", "_: menu\nOpen a new window now", "Ouvrir"))
+    assert pairs == [Pair("fr", "Open a new window now", "Ouvrir")]
 
 
 def test_json_catalogues_are_joined_by_key(tmp_path):
@@ -348,7 +375,9 @@ def test_counterfactuals_keep_clear_of_the_benchmarks_form():
 def test_what_is_held_out_once_stays_out(tmp_path):
     path = tmp_path / "held_out.bin"
     assert write_hashes(["The cat sleeps.", "Le chat dort.", "…"], path) == 2
-    assert write_hashes(["A dog."], path) == 3
+    assert write_hashes(["A dog. It barks at every stranger!"], path) == 4  # the whole, a sentence
+    assert sentence_hash("it barks at every stranger") in read_hashes(path)
+    assert sentence_hash("A dog.") not in read_hashes(path)  # too short to say where it is from
     assert sentence_hash("  the CAT sleeps") in read_hashes(path)
     assert sentence_hash("The cat sleeps on") not in read_hashes(path)
     (tmp_path / "s.txt").write_text("One.\nTwo.\n")
@@ -450,7 +479,7 @@ def test_a_build_filters_splits_documents_and_names_what_is_missing(whole):
     assert german["The garden is full of flowers."] == "pretix"  # it comes before django
     assert "The baker opens early in the morning." not in german
     names = {item.name for item in missing}
-    assert {"wesnoth", "bible", "tatoeba"} <= names
+    assert {"wesnoth", "bible", "tatoeba", "held-out fillets"} <= names
     assert not manifest["complete"]
     sentence = next(item.sentence() for item in missing if item.name == "wesnoth")
     assert "wesnoth is missing; it would have added about" in sentence
@@ -458,7 +487,6 @@ def test_a_build_filters_splits_documents_and_names_what_is_missing(whole):
     assert "| django | pypi:django 1.0 | BSD-3-Clause |" in card
     assert "- digits: the numbers differ" in card
     assert "Django Software Foundation" in (out / "parallel/NOTICE").read_text()
-    assert "1 files" not in check(out)["sets"]["parallel"]
     held = pq.read_table(out / "parallel/held_out/scratch/en-fr.parquet")
     assert held.num_rows == 2
 
@@ -472,11 +500,33 @@ def test_the_same_inputs_give_the_same_files_whatever_the_workers(tmp_path, stor
 
 
 def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path, store):
-    built(tmp_path / "out", store, workers=1, only=["django"])
-    shard = next((tmp_path / "out/.work").glob("parallel-django-*.parquet"))
-    made = shard.stat().st_mtime_ns
-    built(tmp_path / "out", store, workers=1, only=["django", "pretix"])
-    assert shard.stat().st_mtime_ns == made
+    out, chosen = tmp_path / "out", ["django", "pretix"]
+    whole, _ = built(out, store, workers=1, only=chosen)
+    work = out / ".work"
+    kept = next(work.glob("parallel-pretix-*.parquet"))
+    made = kept.stat().st_mtime_ns
+    # as if it had been killed while the second source was written
+    shard = next(work.glob("parallel-django-*.parquet"))
+    shard.rename(shard.with_suffix(".123.part"))
+    shard.with_suffix(".json").write_text('{"fr": {"re')
+    again, _ = built(out, store, workers=1, only=chosen)
+    assert again["files"] == whole["files"]
+    assert kept.stat().st_mtime_ns == made
+    assert json.loads(shard.with_suffix(".json").read_text())["fr"]["read"]
+    # a build of one source leaves the others' work alone
+    built(out, store, workers=1, only=["django"])
+    assert kept.exists()
+
+
+def test_a_source_that_changed_is_read_again(tmp_path, store):
+    out, mine = tmp_path / "out", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "en-fr.tsv").write_text("The soup is hot.\tLa soupe est chaude.\n")
+    built(out, store, only=["tatoeba"], tatoeba=mine)
+    (mine / "en-fr.tsv").write_text("The soup is bad.\tLa soupe est fichue.\n")
+    built(out, store, only=["tatoeba"], tatoeba=mine)
+    assert [row["en"] for row in train(out, "fr")] == ["The soup is bad."]
+    assert len(list((out / ".work").glob("parallel-tatoeba-*.parquet"))) == 1
 
 
 def test_only_chosen_sources_and_licences_are_built(tmp_path, store):
@@ -490,6 +540,8 @@ def test_only_chosen_sources_and_licences_are_built(tmp_path, store):
     assert not list((tmp_path / "free/parallel").glob("held_out/*"))
     with pytest.raises(UnknownNameError, match="no source named 'djago'. Did you mean 'django'"):
         built(tmp_path / "out", store, only=["djago"])
+    with pytest.raises(BadRequestError, match="pretix is copyleft .AGPL-3.0-only., which --lic"):
+        built(tmp_path / "out", store, only=["pretix"], licenses="permissive")
     with pytest.raises(UnknownNameError, match="no licence choice named 'free'"):
         built(tmp_path / "out", store, licenses="free")
 
@@ -501,6 +553,17 @@ def test_what_would_download_too_much_is_left_out_and_named(tmp_path, store):
     [item] = missing
     assert item.name == "django"
     assert "MB of downloads, 0 MB are left of --max-download-mb 0" in item.reason
+    store.cached(OFFENSIVE_WORDS).unlink()
+    fresh = PackageStore(store.folder, pins=store.pins, progress=False)
+    with pytest.raises(PackageError, match="list of offensive words cannot be had.*--max-download"):
+        built(tmp_path / "out", fresh, max_download_mb=0, only=["pretix"])
+
+
+def test_one_budget_covers_all_downloads(tmp_path, store):
+    assert store.grant(600_000, 1.0)
+    assert not store.grant(600_000, 1.0)
+    assert store.grant(400_000, 1.0)
+    assert store.grant(10**12, None)
 
 
 def test_a_build_of_nothing_says_why(tmp_path, store):
@@ -519,6 +582,50 @@ def test_sentences_of_the_user_are_built_in(tmp_path, store):
     )
     manifest, _ = built(tmp_path / "out", store, only=["tatoeba"], tatoeba=tmp_path / "mine")
     assert [row["en"] for row in train(tmp_path / "out", "fr")] == ["The soup is still hot."]
+
+
+def test_a_sentence_is_in_one_split_only_and_counterfactuals_in_training(whole):
+    splits = {
+        "train": {"en": set(), "translation": set()},
+        "validation": {"en": set(), "translation": set()},
+    }
+    for split, sides in splits.items():
+        table = pq.read_table(whole[0] / "parallel/en-fr" / f"{split}.parquet")
+        for side, seen in sides.items():
+            seen |= {normalise(text) for text in table[side].to_pylist()}
+    genders = Counter(row["gender"] for row in train(whole[0], "fr") if row["counterfactual"])
+    assert genders["m"] == genders["f"] > 1000
+    assert not splits["train"]["en"] & splits["validation"]["en"]
+    assert not splits["train"]["translation"] & splits["validation"]["translation"]
+
+
+def test_splits_grow_until_they_share_nothing():
+    english = [f"Sentence number {n} of this long list is here." for n in range(4000)]
+    others = [f"Phrase {n // 2}." for n in range(4000)]  # two English versions of each
+    columns = {"en": english, "translation": others, "counterfactual": [False] * 4000}
+    chosen = in_validation(pa.table(columns))
+    assert 10 < chosen.sum() < 200
+    inside = {text for text, is_in in zip(others, chosen, strict=True) if is_in}
+    outside = {text for text, is_in in zip(others, chosen, strict=True) if not is_in}
+    assert not inside & outside
+
+
+@needs_dpkg
+def test_calibration_documents_are_not_in_the_pairs(tmp_path):
+    pages = {
+        f"usr/share/doc/debian-handbook/html/{lang}/p{n}.html": f"<p>{word} {n}</p>"
+        for lang, word in {"en-US": "Page", "fr-FR": "Feuille"}.items()
+        for n in range(60)
+    }
+    path = write_archive(tmp_path / "h.deb", pages)
+    [source] = [item for item in SOURCES if item.name == "debian-handbook"]
+    numbers = {int(pair.en.split()[1]) for pair in source.read({"deb:debian-handbook": path})}
+    away = {
+        n for n in range(60)
+        if is_calibration("debian-handbook", f"usr/share/doc/debian-handbook/html/p{n}.html")
+    }  # fmt: skip
+    assert away
+    assert numbers == set(range(60)) - away
 
 
 def test_a_check_finds_what_leaked_and_what_was_changed(tmp_path, whole):

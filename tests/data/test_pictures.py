@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 from collections import Counter
 
 import numpy as np
@@ -37,6 +38,7 @@ NAMES = {
     "1f9d1-200d-2695": ("health worker", "professionnel de la santé", "Arzt", "médico"),
     "1f468-200d-2695": ("man health worker", "soignant", "Arzt", "médico"),
     "1f469-200d-2695": ("woman health worker", "soignante", "Ärztin", "médica"),
+    "1fa93": ("axe", "hache", "Axt", "hacha"),
     "1f44d": ("thumbs up", "pouce", "Daumen hoch", "pulgar"),
 }
 TONES = ("1f3fb", "1f3ff")
@@ -168,6 +170,7 @@ def test_pictures_are_rendered_named_and_classified(pictures):
 def test_people_carry_gender_and_tone(pictures):
     found = {row["codepoints"]: row for row in rows(pictures[0]) if row["source"] == "noto"}
     woman = found["1f469-1f3ff-200d-2695"]
+    assert woman["group"] == "Objects"
     assert (woman["person"], woman["gender"], woman["tone"]) == ("1f9d1-200d-2695", "woman", "dark")
     assert found["1f9d1-200d-2695"]["gender"] == "neutral"
     assert found["1f9d1-200d-2695"]["tone"] is None
@@ -182,14 +185,34 @@ def test_pixel_equal_pictures_are_kept_once(pictures):
     assert len(set(digests)) == len(digests)
 
 
-def test_concepts_are_held_out_in_their_style(pictures):
+def test_concepts_are_held_out_in_their_style_and_their_equals_with_them(pictures):
+    out, _, manifest = pictures
     held = HeldOut.read().styles
-    for row in rows(pictures[0]):
-        assert row["source"] in STYLES
-    for path in (pictures[0] / "images").glob("train-*.parquet"):
-        for row in pq.read_table(path, columns=["concept", "source"]).to_pylist():
-            assert (row["concept"], row["source"]) not in held
-    assert "held-out concepts" in check(pictures[0])["sets"]["images"]
+    assert manifest["stages"]["held_out"] > 0
+    away = pq.read_table(out / "images/held_out.parquet").to_pylist()
+    assert all((row["concept"], row["source"]) in held for row in away)
+    kept = [
+        row
+        for path in (out / "images").glob("train-*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    ]
+    assert not {(row["concept"], row["source"]) for row in kept} & held
+    assert not {row["pixels_sha256"] for row in kept} & {row["pixels_sha256"] for row in away}
+    assert "held-out concepts" in check(out)["sets"]["images"]
+
+
+def test_a_held_out_colour_of_a_noun_is_never_drawn(mixture):
+    held = HeldOut.read().counts
+    assert held
+    mixture.held_out = HeldOut(counts=frozenset({("1fa93", "red", 1), ("1fa93", "blue", 1)}))
+    try:
+        axes = [mixture.silhouette(random.Random(n), "en", row) for n in range(200)
+                for row in mixture.silhouettes.things]  # fmt: skip
+    finally:
+        mixture.held_out = HeldOut.read()
+    colours = {sample.truth["colour"] for sample in axes if sample.truth["concept"] == "1fa93"}
+    assert {"green", "white"} <= colours
+    assert not {"red", "blue"} & colours
 
 
 def test_datasets_shows_the_pictures(pictures):

@@ -21,6 +21,7 @@ from mtgen.data.build import (
     SourceReport,
     clean_outputs,
     clean_work,
+    fetch_needed,
     finish,
     gather,
     write_table,
@@ -33,7 +34,7 @@ from mtgen.data.images.names import CLDR, EMOJI, LANGUAGES, Names
 from mtgen.data.images.people import gender_of, roles, without_tone
 from mtgen.data.images.render import NotAPictureError, encode, rasterise, squared
 from mtgen.data.images.sources import EMOJI_SETS, SILHOUETTES, SOURCES, Art
-from mtgen.data.packages import PackageError, PackageStore
+from mtgen.data.packages import PackageStore
 from mtgen.data.sources import Source, select
 
 FILE_ROWS = 8_000
@@ -188,7 +189,7 @@ def extract(job: Job) -> dict[str, Any]:
             "codepoints": art.codepoints,
             "names": words,
             "keywords": keywords,
-            "group": names.groups.get(art.codepoints or code or ""),
+            "group": names.groups.get(concept if art.codepoints else code or ""),
             "person": role.concept if role else None,
             "gender": gender_of(concept),
             "tone": tone,
@@ -227,22 +228,18 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     """
     chosen = select(SOURCES, only=options.only, licences=options.licenses)
     needed = (*CLDR, EMOJI)
-    names: dict[str, str] = {}
-    for spec, path in store.fetch(needed).items():
-        if isinstance(path, PackageError):
-            raise PackageError(f"the names of the pictures cannot be had, nothing is built: {path}")
-        names[spec] = str(path)
+    names = fetch_needed(store, needed, options, "the names of the pictures")
+    stamp = [store.used[spec].sha256 for spec in needed]
 
     def extra_of(source: Source) -> Any:
         used = [store.used.get(spec) for spec in source.packages]
         package = ", ".join(f"{pin.name} {pin.version}" for pin in used if pin)
-        return {"names": names, "package": package}
+        return {"names": names, "package": package, "stamp": stamp}
 
     shards, reports, missing = gather("images", chosen, extract, store, options, extra_of)
-    table, stages = merge(shards)
+    table, held_out, stages = merge(shards, HeldOut.read())
     folder = options.out / "images"
     outputs: list[Path] = []
-    held_out = np.array(is_held_out(table, HeldOut.read()), bool)
     stages["held_out"] = int(held_out.sum())
     stages["near_held_out"] = near_held_out(table, held_out)
     train = table.filter(pa.array(~held_out))
@@ -257,7 +254,7 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     outputs.append(path)
     stages["train"] = train.num_rows
     clean_outputs(folder, outputs)
-    clean_work(options, "images", shards.values())
+    clean_work(options, "images", shards)
     texts = card_texts(stages, table, options.seed)
     credits = notice(texts.title, [*reports, *name_reports(store, needed)])
     manifest = finish(
@@ -278,14 +275,22 @@ def name_reports(store: PackageStore, specs: tuple[str, ...]) -> list[SourceRepo
     ]  # fmt: skip
 
 
-def merge(shards: dict[str, Path]) -> tuple[pa.Table, dict[str, Any]]:
-    """All pictures, without those that are pixel for pixel an earlier one."""
+def merge(
+    shards: dict[str, Path], held_out: HeldOut
+) -> tuple[pa.Table, np.ndarray, dict[str, Any]]:
+    """All pictures, without those that are pixel for pixel another one.
+
+    Returns:
+        The table; what is held out, bool `N`; counts. Of equal pictures the held-out one stays.
+    """
     table = pa.concat_tables([pq.read_table(shard) for shard in shards.values()])
+    away = np.array(is_held_out(table, held_out), bool)
+    digests = table["pixels_sha256"].to_pylist()
     seen: set[str] = set()
-    keep = []
-    for digest in table["pixels_sha256"].to_pylist():
-        keep.append(digest not in seen)
-        seen.add(digest)
+    keep = np.zeros(len(away), bool)
+    for row in (*np.flatnonzero(away), *np.flatnonzero(~away)):
+        keep[row] = digests[row] not in seen
+        seen.add(digests[row])
     kept = table.filter(pa.array(keep))
     emoji = kept.filter(pc.field("kind") == "emoji")
     styles: dict[str, set[str]] = defaultdict(set)
@@ -302,7 +307,7 @@ def merge(shards: dict[str, Path]) -> tuple[pa.Table, dict[str, Any]]:
         "styles_per_concept": round(sum(map(len, styles.values())) / max(1, len(styles)), 2),
         "kept_by_source": dict(Counter(kept["source"].to_pylist())),
     }
-    return kept, stages
+    return kept, away[keep], stages
 
 
 def is_held_out(table: pa.Table, held_out: HeldOut) -> list[bool]:

@@ -13,7 +13,7 @@ from typing import Literal
 from mtgen.data.images.grammar import MAX_COUNT, RELATIONS, pick
 from mtgen.data.images.held_out import HeldOut, common_nouns
 from mtgen.data.images.languages import names_a_colour
-from mtgen.data.images.lexicon import Lexicon, Noun
+from mtgen.data.images.lexicon import NOT_ONE_COLOUR, Lexicon, Noun
 from mtgen.data.images.sprite_store import SpriteStore
 from mtgen.errors import SettingError
 
@@ -100,7 +100,9 @@ class Drafter:
                 f"none of the {len(store)} sprites can be used: their concepts are not among the "
                 f"lexicon's {len(lexicon)}, or are held out"
             )
-        colourless = {noun.codepoints for noun in lexicon if names_a_colour(noun.words)}
+        colourless = NOT_ONE_COLOUR | {
+            noun.codepoints for noun in lexicon if names_a_colour(noun.words)
+        }
         self._colours: dict[int, tuple[str, ...]] = {
             index: ((sprite.colour,) if sprite.colour else ()) + sprite.recolours
             for index, sprite in enumerate(store.sprites)

@@ -47,6 +47,9 @@ NOT_ONE_THING = frozenset(
 """Named, but not used in scenes: their pictures show several of it, fill the frame, or are unique,
 so that a count or a place said of them would be wrong."""
 
+NOT_ONE_COLOUR = frozenset({"1f308"})
+"""No colour is said of it: a rainbow has all of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Word:

@@ -1,7 +1,8 @@
 """Training pictures: single concepts, composed scenes, silhouettes and icons, in fixed shares.
 
 Sample number `i` of a seed is the same on every machine and whatever the number of workers, so a
-run that was stopped goes on with the pictures that it would have had.
+run that was stopped goes on with the pictures that it would have had. Nothing that held_out.json
+lists is drawn, in scenes or alone.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from PIL import Image
 
 from mtgen.data.images.backgrounds import SHADES, choose_background, clashing_shades
 from mtgen.data.images.grammar import Description, Thing, caption, pick
+from mtgen.data.images.held_out import HeldOut
 from mtgen.data.images.languages import LANGUAGES
 from mtgen.data.images.lexicon import Lexicon, Word
 from mtgen.data.images.people import GENDERS, roles
@@ -138,13 +140,20 @@ class PictureMixture:
             self.composer = SceneComposer(
                 SpriteStore([sprites[row] for row in scene_rows], cache_mb=cache_mb * 3 / 4),
                 self.lexicon, size_px=size_px, style_words=words,
+                unflippable={
+                    columns["concept"][row] for row in scene_rows
+                    if columns["group"][row] not in MIRRORED_GROUPS
+                },
             )  # fmt: skip
         self.concepts = Weighted()
-        by_concept: dict[str, list[int]] = defaultdict(list)
+        by_concept: dict[str, Weighted] = defaultdict(Weighted)
         self.by_role: dict[str, dict[str, dict[str, list[int]]]] = {}
         self.silhouettes, self.vocabulary = Weighted(), Weighted()
+        self.held_out = HeldOut.read()
         for row, kind in enumerate(kinds):
             weight = columns["weight"][row]
+            if (columns["concept"][row], columns["colour"][row], 1) in self.held_out.counts:
+                continue
             if kind == "silhouette":
                 self.silhouettes.add(row, weight)
             elif kind != "emoji":
@@ -153,9 +162,9 @@ class PictureMixture:
                 tones = self.by_role.setdefault(person, {}).setdefault(columns["gender"][row], {})
                 tones.setdefault(columns["tone"][row] or "", []).append(row)
             else:
-                by_concept[columns["concept"][row]].append(row)
+                by_concept[columns["concept"][row]].add(row, weight)
         for members in by_concept.values():
-            self.concepts.add(members, max(columns["weight"][row] for row in members))
+            self.concepts.add(members, max(columns["weight"][row] for row in members.things))
         for person in self.by_role:
             self.concepts.add(person, 1.0)
         self.shares = self.usable(SHARES if shares is None else shares)
@@ -196,7 +205,7 @@ class PictureMixture:
         drawn = self.concepts.draw(rng)
         if isinstance(drawn, str):
             return self.person(rng, lang, drawn)
-        row = pick(rng, drawn)
+        row = drawn.draw(rng)
         return self.single(rng, row, self.name(rng, row, lang), kind)
 
     def picture(self, row: int, lang: str, number: int) -> PictureSample:
@@ -309,6 +318,8 @@ class PictureMixture:
         """A shape in one colour; what it shows, and which colour it is."""
         name, lang = self.name(rng, row, lang)
         shade = int(rng.random() * len(SHADES))
+        while (self.rows["concept"][row], SHADES[shade][0], 1) in self.held_out.counts:
+            shade = int(rng.random() * len(SHADES))
         thing = Thing(words={lang: SILHOUETTE[lang]}, colour=SHADES[shade][0])
         shape = caption(Description(things=(thing,)), lang)
         bare = name.singular if isinstance(name, Word) else name

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -33,7 +34,8 @@ def sheet(samples: Iterable[tuple[np.ndarray, str]], *, columns: int = COLUMNS) 
     rows = -(-len(cells) // columns)
     page = Image.new("RGB", (columns * CELL_PX, rows * height), "white")
     draw = ImageDraw.Draw(page)
-    font = ImageFont.load_default(size=11)
+    # Pillow's own font has no accents
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 11)
     for number, (pixels, text) in enumerate(cells):
         left, top = number % columns * CELL_PX, number // columns * height
         picture = Image.fromarray(pixels).resize((CELL_PX - 4, CELL_PX - 4))

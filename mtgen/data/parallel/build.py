@@ -21,6 +21,7 @@ from mtgen.data.build import (
     SourceReport,
     clean_outputs,
     clean_work,
+    fetch_needed,
     finish,
     gather,
     write_table,
@@ -29,11 +30,12 @@ from mtgen.data.cards import CardTexts, card, notice
 from mtgen.data.packages import PackageError, PackageStore
 from mtgen.data.parallel import lists
 from mtgen.data.parallel.filters import REASONS, OffensiveWords, refusal
-from mtgen.data.parallel.held_out import read_hashes, sentence_hash
+from mtgen.data.parallel.held_out import held_out_units, read_hashes, sentence_hash
 from mtgen.data.parallel.occupations import gendered_counterfactuals
 from mtgen.data.parallel.pairs import LANGUAGES, Pair, normalise, split_pair, tidy
 from mtgen.data.parallel.sources import HELD_OUT, SOURCES, TATOEBA
 from mtgen.data.sources import Source, select
+from mtgen.model.trunk import sha256_of
 
 OFFENSIVE_WORDS = "npm:naughty-words"
 NEAR_TRAIN = 0.85
@@ -132,22 +134,18 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     if "tatoeba" in options.only and not options.tatoeba:
         available = (*available, TATOEBA)
     chosen = select(available, only=options.only, licences=options.licenses)
-    offensive = store.fetch([OFFENSIVE_WORDS])[OFFENSIVE_WORDS]
-    if isinstance(offensive, PackageError):
-        raise PackageError(
-            f"the list of offensive words cannot be had, nothing is built: {offensive}"
-        )
+    needed = fetch_needed(store, [OFFENSIVE_WORDS], options, "the list of offensive words")
+    words_sha256 = store.used[OFFENSIVE_WORDS].sha256
 
-    def extra_of(source: Source) -> Any:
-        extra: dict[str, Any] = {"offensive": str(offensive)}
+    def extra_of(source: Source) -> dict[str, Any] | PackageError:
+        extra: dict[str, Any] = {"offensive": str(needed[OFFENSIVE_WORDS]), "stamp": words_sha256}
         if source.name == TATOEBA.name:
             if options.tatoeba is None:
                 return PackageError("no package holds it; give its folder with --tatoeba DIR")
             extra["folder"] = str(options.tatoeba)
-            extra["stamp"] = sorted(
-                (path.name, path.stat().st_size) for path in options.tatoeba.glob("en-*")
-            )
-        if source.name == "package-descriptions":
+            files = sorted(options.tatoeba.glob("en-*.tsv*"))
+            extra["stamp"] = [words_sha256, *((path.name, sha256_of(path)) for path in files)]
+        if source.needs_apt:
             try:
                 extra["texts"], extra["stamp"] = save_descriptions(store, options)
             except PackageError as error:
@@ -156,6 +154,13 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
 
     held_shards, held_reports, held_missing = gather_held_out(store, options, extra_of)
     shards, reports, missing = gather("parallel", chosen, extract, store, options, extra_of)
+    missing += [
+        Missing(
+            name=f"held-out {item.name}", expected=item.expected,
+            reason=f"{item.reason}; its sentences stay out by their hashes, near ones do not",
+        )
+        for item in held_missing
+    ]  # fmt: skip
     if not options.only and not options.tatoeba:
         missing.append(
             Missing(
@@ -171,8 +176,8 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     held_tables = held_out_tables(held_shards)
     published = {item.name for item in select(HELD_OUT, only=[], licences=options.licenses)}
     for lang in LANGUAGES:
-        table, stages[f"en-{lang}"] = merge(lang, shards, sources, held_tables[lang])
-        validation = np.array(in_validation(table["en"].to_pylist()), bool)
+        table, stages[f"en-{lang}"] = merge(lang, shards, sources, held_tables)
+        validation = in_validation(table)
         for split, mask in (("validation", validation), ("train", ~validation)):
             path = folder / f"en-{lang}" / f"{split}.parquet"
             part = table.filter(pa.array(mask))
@@ -188,11 +193,10 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
             write_table(held, path)
             outputs.append(path)
     clean_outputs(folder, outputs)
-    clean_work(options, "parallel", shards.values())
-    clean_work(options, "held-out", held_shards.values())
+    clean_work(options, "parallel", shards)
+    clean_work(options, "held-out", held_shards)
     stages["held_out"] = {report.name: report.counts for report in held_reports}
-    stages["held_out_missing"] = [vars(item) for item in held_missing]
-    texts = card_texts(stages, samples)
+    texts = card_texts(stages, samples, has_held_out=any("held_out" in str(p) for p in outputs))
     manifest = finish(
         "parallel", options, reports, missing, outputs, stages,
         card(texts, reports, missing), notice(texts.title, [*reports, *held_reports]),
@@ -265,7 +269,7 @@ def merge(
     lang: str,
     shards: dict[str, Path],
     sources: dict[str, Source],
-    held_out: dict[str, pa.Table],
+    held_out: dict[str, dict[str, pa.Table]],
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Training pairs of one language: unique, and apart from everything held out.
 
@@ -291,9 +295,11 @@ def merge(
     stages["repeated"] = int((~keep).sum())
 
     hashes = read_hashes()
-    for held in held_out.values():
+    everything = [table for tables in held_out.values() for table in tables.values()]
+    for held in everything:
         for column in ("en", "translation"):
-            hashes |= {sentence_hash(value) for value in held[column].to_pylist()}
+            for value in held[column].to_pylist():
+                hashes |= held_out_units(value)
     equal = np.array(
         [sentence_hash(a, ready=True) in hashes or sentence_hash(b, ready=True) in hashes
          for a, b in zip(en, text, strict=True)], bool,
@@ -303,13 +309,12 @@ def merge(
 
     rows = np.flatnonzero(keep)
     closeness = np.zeros(len(rows), bool)
-    for side, column in ((en, "en"), (text, "translation")):
-        held_texts = sorted(
-            {normalise(v) for table in held_out.values() for v in table[column].to_pylist()}
-        )
+    sides = ((en, "en", everything), (text, "translation", list(held_out[lang].values())))
+    for side, column, tables in sides:
+        held_texts = sorted({normalise(v) for held in tables for v in held[column].to_pylist()})
         ours = near.signatures([side[row] for row in rows])
         closeness |= near.near_any(ours, near.signatures(held_texts), NEAR_HELD_OUT)
-    stages["near_held_out"] = int(closeness.sum())
+    stages["near_held_out"] = int(closeness.sum()) if everything else None
     rows = rows[~closeness]
 
     both = near.signatures([f"{en[row]} | {text[row]}" for row in rows])
@@ -324,24 +329,48 @@ def merge(
     return result, stages
 
 
-def in_validation(texts: list[str]) -> list[bool]:
-    """By hash of the English side, so that a sentence is in one split only, in every build."""
+def in_validation(table: pa.Table) -> np.ndarray:
+    """Rows for validation, bool `N`: by hash of the English side, in every build the same.
+
+    A sentence, on either side, is in one split only: what shares one with a validation row goes
+    along. Counterfactual pairs all stay in training, where they are balanced.
+    """
     limit = int(VALIDATION_SHARE * 2**32)
-    return [
-        int.from_bytes(hashlib.blake2b(b"split" + normalise(text).encode(), digest_size=4).digest())
-        < limit
-        for text in texts
-    ]
+    english = [normalise(text) for text in table["en"].to_pylist()]
+    others = [normalise(text) for text in table["translation"].to_pylist()]
+    chosen = np.array(
+        [
+            int.from_bytes(hashlib.blake2b(b"split" + text.encode(), digest_size=4).digest())
+            < limit
+            for text in english
+        ],
+        bool,
+    )
+    counterfactual = np.array(table["counterfactual"].to_pylist(), bool)
+    chosen &= ~counterfactual
+    while True:
+        taken_en = {english[row] for row in np.flatnonzero(chosen)}
+        taken_others = {others[row] for row in np.flatnonzero(chosen)}
+        grown = np.array(
+            [a in taken_en or b in taken_others for a, b in zip(english, others, strict=True)], bool
+        )
+        grown = (grown | chosen) & ~counterfactual
+        if (grown == chosen).all():
+            return chosen
+        chosen = grown
 
 
-def card_texts(stages: dict[str, Any], samples: dict[str, list[dict[str, str]]]) -> CardTexts:
+def card_texts(
+    stages: dict[str, Any], samples: dict[str, list[dict[str, str]]], *, has_held_out: bool
+) -> CardTexts:
     """What the data card says of this set."""
     steps = ["from_sources", "repeated", "equal_to_held_out", "near_held_out", "near_repeats",
              "kept", "train", "validation"]  # fmt: skip
     lines = ["| step | " + " | ".join(f"en-{lang}" for lang in LANGUAGES) + " |"]
     lines.append("| --- |" + " ---: |" * len(LANGUAGES))
     for step in steps:
-        cells = " | ".join(f"{stages[f'en-{lang}'][step]:,}" for lang in LANGUAGES)
+        counts = [stages[f"en-{lang}"][step] for lang in LANGUAGES]
+        cells = " | ".join("not looked for" if n is None else f"{n:,}" for n in counts)
         lines.append(f"| {step.replace('_', ' ')} | {cells} |")
     shown = []
     for lang in LANGUAGES:
@@ -352,8 +381,7 @@ def card_texts(stages: dict[str, Any], samples: dict[str, list[dict[str, str]]])
         configs={
             f"en-{lang}": {
                 "train": f"en-{lang}/train.parquet", "validation": f"en-{lang}/validation.parquet",
-                "held_out": f"held_out/*/en-{lang}.parquet",
-            }
+            } | ({"held_out": f"held_out/*/en-{lang}.parquet"} if has_held_out else {})
             for lang in LANGUAGES
         },
         languages=["en", *LANGUAGES],

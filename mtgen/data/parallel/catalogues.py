@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtgen.data.archives import members
+from mtgen.data.calibration import is_calibration
 from mtgen.data.packages import PackageError
 from mtgen.data.parallel.pairs import LANGUAGES, Pair
 from mtgen.data.sources import Files
@@ -52,8 +53,12 @@ def gettext(files: Files) -> Iterator[Pair]:
                     yield from catalogue_pair(lang, entry.msgid, entry.msgstr)
 
 
-ACCELERATOR = re.compile(r"(?<![&\w])&(?=\w)|(?<=\w)&(?=\w)|(?<!_)_(?=[A-ZÀ-Þ])|~(?=[A-Za-zÀ-ÿ])")
-KDE_CONTEXT = re.compile(r"^_: .*\\?n", re.DOTALL)
+AMPERSAND = re.compile(r"(?<![&\w])&(?=\w)|(?<=[a-zß-ÿ])&(?=[a-zß-ÿ])")
+UNDERSCORE = re.compile(r"\S*_\S*")
+TILDE = re.compile(r"~(?=[A-Za-zÀ-ÿ])")
+"""Marks of keyboard accelerators: Qt's and KDE's, GTK's, LibreOffice's."""
+
+KDE_CONTEXT = re.compile(r"^_:[^\n]*?(?:\\n|\n)")
 
 
 def catalogue_pair(lang: str, en: str, text: str) -> Iterator[Pair]:
@@ -68,9 +73,22 @@ def catalogue_pair(lang: str, en: str, text: str) -> Iterator[Pair]:
 
 
 def plain(text: str) -> str:
-    """A message without its keyboard accelerator marks; a mark is single, prose has several."""
-    marks = ACCELERATOR.findall(text)
-    return ACCELERATOR.sub("", text, count=1) if len(marks) == 1 else text
+    """A message without its keyboard accelerator; a mark is single, prose has none or several.
+
+    "_Open File" and "Fo_nt" lose their mark; "MAX_SIZE", "my_name", "AT&T" and "~/.config" stay.
+    """
+    for mark in (AMPERSAND, TILDE):
+        if len(mark.findall(text)) == 1:
+            text = mark.sub("", text)
+    words = UNDERSCORE.findall(text)
+    if len(words) == 1 and words[0].count("_") == 1:
+        word = words[0]
+        before, _, after = word.partition("_")
+        starts = not before.strip("(\"'«“„")
+        is_name = word.isupper() or (not starts and not before[0].isupper())
+        if after[:1].isalpha() and (starts or (before.isalpha() and not is_name)):
+            text = text.replace(word, before + after)
+    return text
 
 
 def json_by_key(english: str, translated: str):
@@ -222,11 +240,16 @@ def flatten_cldr(value: object, lang: str, prefix: str = "") -> Iterator[tuple[s
         yield prefix, value
 
 
-def sqlite_bible(files: Files) -> Iterator[Pair]:
-    """Verses of Bibles in the public domain, by book, chapter and verse."""
+Verse = tuple[int, int, int]
+"""Book, chapter, verse."""
+
+
+def bible_verses(files: Files) -> dict[Verse, dict[str, str]]:
+    """Verses of Bibles in the public domain: en, en-basic, fr, de and es, in the books' order."""
     import sqlite3
 
-    editions = {"4": "en", "3": "en", "l": "fr", "e": "de", "v": "es"}
+    editions = {"4": "en", "3": "en-basic", "l": "fr", "e": "de", "v": "es"}
+    verses: dict[Verse, dict[str, str]] = {}
     [archive] = files.values()
     for _, content in members(archive, r"/bible\.db$"):
         with tempfile.TemporaryDirectory() as folder:
@@ -240,19 +263,24 @@ def sqlite_bible(files: Files) -> Iterator[Pair]:
                     list(editions),
                 ).fetchall()
             connection.close()
-        verses: dict[tuple[int, int, int], dict[str, str]] = {}
         for edition, book, chapter, verse, text in rows:
-            verses.setdefault((book, chapter, verse), {})[edition] = text.replace("`", "'")
-        for by_edition in verses.values():
-            for edition, lang in editions.items():
-                if lang == "en":
-                    continue
-                for english in ("4", "3"):
-                    if english in by_edition and edition in by_edition:
-                        text = by_edition[edition]
-                        yield Pair(
-                            lang, by_edition[english], modern(text) if lang == "es" else text
-                        )
+            lang = editions[edition]
+            text = text.replace("`", "'")
+            verses.setdefault((book, chapter, verse), {})[lang] = (
+                modern(text) if lang == "es" else text
+            )
+    return verses
+
+
+def sqlite_bible(files: Files) -> Iterator[Pair]:
+    """Pairs of verses, with two English versions; chapters for calibration are left out."""
+    for (book, chapter, _), texts in bible_verses(files).items():
+        if is_calibration("bible", f"{book}-{chapter}"):
+            continue
+        for lang in LANGUAGES:
+            for english in ("en", "en-basic"):
+                if english in texts and lang in texts:
+                    yield Pair(lang, texts[english], texts[lang])
 
 
 OLD_ACCENTS = {"á": "a", "é": "e", "ó": "o", "ú": "u", "fué": "fue", "fuí": "fui", "dió": "dio",

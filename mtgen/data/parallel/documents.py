@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from mtgen.data.archives import members
+from mtgen.data.calibration import is_calibration
 from mtgen.data.parallel.pairs import Pair
 from mtgen.data.sources import Files
 
@@ -262,13 +263,20 @@ def documents(parse: Parse, locate: Locate) -> Read:
     return read
 
 
-def aligned(read: Read) -> Callable[[Files], Iterator[Pair]]:
-    """Pairs of blocks that stand at the same place of a document and its translation."""
+def aligned(read: Read, source: str = "") -> Callable[[Files], Iterator[Pair]]:
+    """Pairs of blocks that stand at the same place of a document and its translation.
+
+    Args:
+        read: Gives the documents.
+        source: Name of the source; its documents for calibration are left out. Empty keeps all.
+    """
 
     def pairs(files: Files) -> Iterator[Pair]:
         english: dict[str, list[Block]] = {}
         others: dict[tuple[str, str], list[Block]] = {}
         for document in read(files):
+            if source and is_calibration(source, document.name):
+                continue
             if document.lang == "en":
                 english.setdefault(document.name, document.blocks)
             else:

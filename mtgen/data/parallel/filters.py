@@ -13,6 +13,7 @@ from mtgen.data.parallel.pairs import LANGUAGES, Pair, normalise
 
 REASONS = {
     "empty": "one side has no letter",
+    "identifier": "the English side is a message's key, not its text",
     "untranslated": "both sides are the same",
     "length": "one side is over 2.2 times as long as the other, or over 600 characters",
     "letters": "less than half of a side is letters: tables, formulas",
@@ -29,7 +30,8 @@ PLACEHOLDER = re.compile(
 )
 TAG = re.compile(r"</?([A-Za-z][\w:-]*)[^<>]*>")
 ENTITY = re.compile(r"&(?:[a-z]+|#\d+);")
-REMNANT = re.compile(r"\\[a-zA-Z@]|\[\[|\]\]|'''|@@|\ufffd|\ufffc|https?:\S*\s*$^|[\x00-\x1f]|¶")
+REMNANT = re.compile(r"\\[a-zA-Z@]|\[\[|\]\]|'''|@@|\ufffd|\ufffc|[\x00-\x1f]|¶")
+IDENTIFIER = re.compile(r"[\w-]*[A-Za-z][_.][A-Za-z][\w.-]*")
 GROUPED = re.compile(r"(?<=\d)[.,\u00a0\u202f'’](?=\d)|(?<=\d) (?=\d{3}\b)")
 NUMBER = re.compile(r"\d+")
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -49,6 +51,8 @@ def refusal(pair: Pair) -> str | None:
     letters_en, letters_text = (sum(map(str.isalpha, side)) for side in (en, text))
     if not letters_en or not letters_text:
         return "empty"
+    if IDENTIFIER.fullmatch(en):
+        return "identifier"
     if normalise(en) == normalise(text):
         return "untranslated"
     if max(len(en), len(text)) > MAX_CHARACTERS or not 0.45 < (len(text) + 8) / (len(en) + 8) < 2.2:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from mtgen.data.parallel.pairs import normalise
+from mtgen.data.parallel.pairs import normalise, sentences, tidy
 from mtgen.errors import BadRequestError
 
 PATH = Path(__file__).with_name("held_out.bin")
@@ -34,14 +34,25 @@ def read_hashes(path: Path = PATH) -> set[bytes]:
     return {content[place : place + SIZE] for place in range(0, len(content), SIZE)}
 
 
-def write_hashes(sentences: Iterable[str], path: Path = PATH) -> int:
-    """Adds sentences for good; what is held out once is never let in again.
+MIN_WORDS = 4
+"""Words of a sentence inside a longer held-out text from which it is held out by itself."""
+
+
+def held_out_units(text: str) -> set[bytes]:
+    """Hashes of a text and of each of its sentences that has some length."""
+    parts = [part for part in sentences(tidy(text)) if len(part.split()) >= MIN_WORDS]
+    return {sentence_hash(part) for part in (text, *parts) if normalise(part)}
+
+
+def write_hashes(texts: Iterable[str], path: Path = PATH) -> int:
+    """Adds texts and their sentences for good; what is held out once is never let in again.
 
     Returns:
         How many are held out now.
     """
     known = read_hashes(path) if path.is_file() else set()
-    known |= {sentence_hash(text) for text in sentences if normalise(text)}
+    for text in texts:
+        known |= held_out_units(text)
     path.write_bytes(b"".join(sorted(known)))
     return len(known)
 

