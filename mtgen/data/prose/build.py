@@ -180,7 +180,8 @@ SOURCES: tuple[Source, ...] = (
     doc_source(
         "debian-handbook", debs("debian-handbook"), "CC-BY-SA-3.0 OR GPL-2.0-or-later",
         "share-alike", "Raphaël Hertzog and Roland Mas",
-        documents.html(documents.by_folder(r"debian-handbook/html/LANG/")), expected=3_300, weight=2.0,
+        documents.html(documents.by_folder(r"debian-handbook/html/LANG/")),
+        expected=3_300, weight=2.0,
     ),
     doc_source(
         "securing-debian", debs("harden-doc"), GPL2, "copyleft", "Javier Fernández-Sanguino Peña",
@@ -208,8 +209,8 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         name="wordnet", packages=debs("wordnet-base"), licence="LicenseRef-WordNet-3.0",
-        family="permissive", credit="Princeton University: WordNet 3.0", expected=63_000, weight=0.5,
-        read=wordnet,
+        family="permissive", credit="Princeton University: WordNet 3.0", expected=63_000,
+        weight=0.5, read=wordnet,
     ),
     Source(
         name="gcide", packages=debs("dict-gcide"), licence="GPL-3.0-or-later", family="copyleft",
