@@ -99,10 +99,10 @@ def measure(
     batch_size: int = 64,
     num_workers: int = 2,
     seconds: float = 30,
-    warm_up: int = 20,
+    warm_up: int = 500,
     **options: Any,
 ) -> float:
-    """Pictures per second of the loader alone, after `warm_up` batches."""
+    """Pictures per second of the loader alone, after `warm_up` batches, when sprites are cached."""
     loader = picture_loader(
         folder, batch_size=batch_size, num_batches=1_000_000, num_workers=num_workers, **options
     )

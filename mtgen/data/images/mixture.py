@@ -92,7 +92,8 @@ class PictureMixture:
         size_px: Side of the square samples.
         seed: Of the whole stream.
         shares: Of each kind; SHARES unless given. Kinds without pictures are left out.
-        cache_mb: Bound of decoded sprites kept in memory, for each process.
+        cache_mb: Bound of decoded sprites kept in memory, for each process. Three quarters are
+            for scenes, which take 1 GB to have all of their 6,000 sprites at hand.
 
     Raises:
         UnknownNameError: a share for a kind that does not exist.
@@ -106,7 +107,7 @@ class PictureMixture:
         size_px: int = 256,
         seed: int = 0,
         shares: Mapping[str, float] | None = None,
-        cache_mb: float = 800,
+        cache_mb: float = 1400,
     ) -> None:
         self.size_px, self.seed = size_px, seed
         self.lexicon = Lexicon.read()
