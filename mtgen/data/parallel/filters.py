@@ -34,7 +34,6 @@ REMNANT = re.compile(r"\\[a-zA-Z@]|\[\[|\]\]|'''|@@|\ufffd|\ufffc|[\x00-\x1f]|¶
 IDENTIFIER = re.compile(r"[\w-]*[A-Za-z][_.][A-Za-z][\w.-]*")
 GROUPED = re.compile(r"(?<=\d)[.,\u00a0\u202f'’](?=\d)|(?<=\d) (?=\d{3}\b)")
 NUMBER = re.compile(r"\d+")
-WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 
 
 def numbers(text: str) -> Counter[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtgen.data.archives import members
-from mtgen.data.packages import PackageError, PrivateApt
+from mtgen.data.packages import PackageError
 from mtgen.data.parallel.pairs import LANGUAGES, Pair
 from mtgen.data.sources import Files
 
@@ -56,14 +56,6 @@ def descriptions(index: str) -> Iterator[tuple[str, list[str]]]:
                 else:
                     current.append(line.strip())
         yield digest[1], paragraphs
-
-
-def apt_descriptions(apt: PrivateApt) -> Iterator[Pair]:
-    """The same, from this system's apt indices."""
-    texts = {"en": apt.descriptions("en")}
-    for lang in LANGUAGES:
-        texts[lang] = apt.descriptions(lang)
-    return package_descriptions(texts)
 
 
 DING_NOTE = re.compile(r"\s*(?:\{[^}]*\}|\[[^\]]*\]|<[^>]*>)")
