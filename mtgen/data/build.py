@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -27,12 +26,13 @@ import pyarrow.parquet as pq
 
 from mtgen.data.packages import PackageError, PackageStore, Pin
 from mtgen.data.sources import Source
-from mtgen.errors import CacheWriteError, MtgenError, SettingError
-from mtgen.model.trunk import sha256_of
+from mtgen.errors import MtgenError, SettingError
+from mtgen.model.trunk import sha256_of, writing
 
 INCOMPLETE = 3
 """Exit code of a build that went through without some of its sources."""
 
+MAKE_ROOM = "make room there or name another folder"
 ROW_GROUP = 2_000
 
 
@@ -217,6 +217,8 @@ def within_budget(
     missing: list[Missing],
 ) -> list[Source]:
     """Leaves out, in order, what would download more than `--max-download-mb`."""
+    if options.max_download_mb is None:
+        return list(sources)
     wanted = []
     for source in sources:
         size = store.missing_bytes(source.packages)
@@ -346,18 +348,20 @@ def attempt(extract: Extract, job: Job) -> dict[str, Any] | PackageError:
 
 
 def write_table(table: pa.Table, path: Path, *, row_group: int = ROW_GROUP) -> None:
-    """Parquet with zstd, whole or not at all; the same rows give the same bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Parquet with zstd, whole or not at all; the same rows give the same bytes.
+
+    Raises:
+        CacheWriteError: the folder cannot be written.
+    """
     part = path.with_suffix(".part")
-    try:
-        pq.write_table(table, part, compression="zstd", row_group_size=row_group)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        free = shutil.disk_usage(path.parent).free / 1e6
-        raise CacheWriteError(
-            f"cannot write {path}: {error.strerror or error} ({free:,.0f} MB free there)"
-        ) from error
+    with writing(path.parent, MAKE_ROOM):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, part, compression="zstd", row_group_size=row_group)
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
 
 def finish(

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mtgen.data.build import code_hash
+from mtgen.data.build import MAKE_ROOM, code_hash
 from mtgen.errors import BadRequestError, ConfigError
 from mtgen.model.trunk import find_trunk, sha256_of, writing
 
@@ -59,7 +59,7 @@ def pack(kind: str, built: Path, folder: Path, *, seed: int = 0) -> dict[str, An
         table = table.select(PICTURE_COLUMNS).replace_schema_metadata(None)
     else:
         table, manifest["tokenizer_sha256"] = tokenised(table, kind)
-    with writing(folder):
+    with writing(folder, MAKE_ROOM):
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob(f"{kind}-*.arrow"):
             old.unlink()

@@ -150,10 +150,7 @@ class PackageStore:
         return None
 
     def moved_file(self, pin: Pin) -> Path | None:
-        """A Debian package fetched earlier in a newer version than the pinned one.
-
-        Taken only while the private apt lists, which said so, are in use.
-        """
+        """A Debian package fetched earlier in a newer version than the pinned one."""
         note = self.folder / f"{pin.filename}.moved.json"
         if not note.is_file():
             return None

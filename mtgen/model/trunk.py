@@ -104,8 +104,11 @@ def check_file(path: Path, pin: TrunkPin) -> None:
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turns a failed write below `folder` into one sentence."""
+def writing(
+    folder: Path,
+    advice: str = "make room for 300 MB there or set MTGEN_CACHE to another folder",
+) -> Iterator[None]:
+    """Turns a failed write below `folder` into one sentence that ends with `advice`."""
     try:
         yield
     except OSError as error:
@@ -113,8 +116,7 @@ def writing(folder: Path) -> Iterator[None]:
         with contextlib.suppress(OSError):
             free = f" ({shutil.disk_usage(folder).free / 1e6:,.0f} MB free)"
         raise CacheWriteError(
-            f"cannot write to {folder}: {error.strerror or error}{free}; make room for 300 MB "
-            "there or set MTGEN_CACHE to another folder"
+            f"cannot write to {folder}: {error.strerror or error}{free}; {advice}"
         ) from error
 
 

@@ -133,7 +133,7 @@ def lookalike(picture: Image.Image) -> int:
 def extract(job: Job) -> dict[str, Any]:
     """Renders one source into its shard."""
     [source] = [item for item in SOURCES if item.name == job.source]
-    names = Names.read({spec: Path(path) for spec, path in job.extra["names"].items()})
+    names = Names.read(job.extra["names"])
     lexicon = Lexicon.read()
     counts: Counter[str] = Counter()
     columns: dict[str, list] = defaultdict(list)

@@ -29,7 +29,7 @@ from mtgen.data.build import (
 from mtgen.data.cards import CardTexts, card, notice
 from mtgen.data.packages import PackageError, PackageStore
 from mtgen.data.parallel import lists
-from mtgen.data.parallel.filters import REASONS, OffensiveWords, refusal
+from mtgen.data.parallel.filters import OFFENSIVE_WORDS, REASONS, OffensiveWords, refusal
 from mtgen.data.parallel.held_out import held_out_units, read_hashes, sentence_hash
 from mtgen.data.parallel.occupations import gendered_counterfactuals
 from mtgen.data.parallel.pairs import LANGUAGES, Pair, normalise, split_pair, tidy
@@ -37,7 +37,6 @@ from mtgen.data.parallel.sources import HELD_OUT, SOURCES, TATOEBA
 from mtgen.data.sources import Source, select
 from mtgen.model.trunk import sha256_of
 
-OFFENSIVE_WORDS = "npm:naughty-words"
 NEAR_TRAIN = 0.85
 """Similarity of both sides together from which the later of two training pairs is dropped."""
 
@@ -74,22 +73,20 @@ def read_source(job: Job) -> Iterator[tuple[Pair, str | None]]:
         yield from gendered_counterfactuals()
         return
     if job.source == TATOEBA.name:
-        pairs = lists.tatoeba(Path(job.extra["folder"]))
+        pairs = lists.tatoeba(job.extra["folder"])
     elif job.source == "package-descriptions":
-        texts = {lang: Path(path).read_text("utf-8") for lang, path in job.extra["texts"].items()}
+        texts = {lang: path.read_text("utf-8") for lang, path in job.extra["texts"].items()}
         pairs = lists.package_descriptions(texts)
     else:
         [source] = [item for item in (*SOURCES, *HELD_OUT) if item.name == job.source]
-        pairs = source.read(
-            {key: path for key, path in job.files.items() if key != OFFENSIVE_WORDS}
-        )
+        pairs = source.read(job.files)
     for pair in pairs:
         yield pair, None
 
 
 def extract(job: Job) -> dict[str, Any]:
     """Reads and filters one source into its shard."""
-    words = OffensiveWords.from_package(Path(job.extra["offensive"]))
+    words = OffensiveWords.from_package(job.extra["offensive"])
     counts: dict[str, Counter[str]] = {lang: Counter() for lang in LANGUAGES}
     columns: dict[str, list] = defaultdict(list)
     seen: set[tuple[str, str, str]] = set()
@@ -138,11 +135,11 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     words_sha256 = store.used[OFFENSIVE_WORDS].sha256
 
     def extra_of(source: Source) -> dict[str, Any] | PackageError:
-        extra: dict[str, Any] = {"offensive": str(needed[OFFENSIVE_WORDS]), "stamp": words_sha256}
+        extra: dict[str, Any] = {"offensive": needed[OFFENSIVE_WORDS], "stamp": words_sha256}
         if source.name == TATOEBA.name:
             if options.tatoeba is None:
                 return PackageError("no package holds it; give its folder with --tatoeba DIR")
-            extra["folder"] = str(options.tatoeba)
+            extra["folder"] = options.tatoeba
             files = sorted(options.tatoeba.glob("en-*.tsv*"))
             extra["stamp"] = [words_sha256, *((path.name, sha256_of(path)) for path in files)]
         if source.needs_apt:
@@ -174,9 +171,10 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     stages: dict[str, Any] = {}
     samples: dict[str, list[dict[str, str]]] = {}
     held_tables = held_out_tables(held_shards)
+    hashes = held_out_hashes(held_tables)
     published = {item.name for item in select(HELD_OUT, only=[], licences=options.licenses)}
     for lang in LANGUAGES:
-        table, stages[f"en-{lang}"] = merge(lang, shards, sources, held_tables)
+        table, stages[f"en-{lang}"] = merge(lang, shards, sources, held_tables, hashes)
         validation = in_validation(table)
         for split, mask in (("validation", validation), ("train", ~validation)):
             path = folder / f"en-{lang}" / f"{split}.parquet"
@@ -223,7 +221,7 @@ def gather_held_out(
         ]  # fmt: skip
 
 
-def save_descriptions(store: PackageStore, options: BuildOptions) -> tuple[dict[str, str], str]:
+def save_descriptions(store: PackageStore, options: BuildOptions) -> tuple[dict[str, Path], str]:
     """Debian's descriptions as files for the workers, and their common hash."""
     folder = options.out / ".work" / "descriptions"
     folder.mkdir(parents=True, exist_ok=True)
@@ -234,7 +232,7 @@ def save_descriptions(store: PackageStore, options: BuildOptions) -> tuple[dict[
         text = store.apt.descriptions(lang)
         path.write_text(text, "utf-8")
         digest.update(text.encode())
-        paths[lang] = str(path)
+        paths[lang] = path
     return paths, digest.hexdigest()
 
 
@@ -248,6 +246,17 @@ def held_out_tables(shards: dict[str, Path]) -> dict[str, dict[str, pa.Table]]:
             part = table.filter(pc.field("lang") == lang)
             tables[lang][name] = finished(part, sources[name])
     return tables
+
+
+def held_out_hashes(tables: dict[str, dict[str, pa.Table]]) -> set[bytes]:
+    """What may not be trained on in any language: the frozen hashes, and the sets as read."""
+    hashes = read_hashes()
+    for by_name in tables.values():
+        for held in by_name.values():
+            for column in ("en", "translation"):
+                for value in held[column].to_pylist():
+                    hashes |= held_out_units(value)
+    return hashes
 
 
 def finished(shard: pa.Table, source: Source) -> pa.Table:
@@ -270,6 +279,7 @@ def merge(
     shards: dict[str, Path],
     sources: dict[str, Source],
     held_out: dict[str, dict[str, pa.Table]],
+    hashes: set[bytes],
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Training pairs of one language: unique, and apart from everything held out.
 
@@ -294,12 +304,6 @@ def merge(
             keep[row] = True
     stages["repeated"] = int((~keep).sum())
 
-    hashes = read_hashes()
-    everything = [table for tables in held_out.values() for table in tables.values()]
-    for held in everything:
-        for column in ("en", "translation"):
-            for value in held[column].to_pylist():
-                hashes |= held_out_units(value)
     equal = np.array(
         [sentence_hash(a, ready=True) in hashes or sentence_hash(b, ready=True) in hashes
          for a, b in zip(en, text, strict=True)], bool,
@@ -309,6 +313,7 @@ def merge(
 
     rows = np.flatnonzero(keep)
     closeness = np.zeros(len(rows), bool)
+    everything = [table for tables in held_out.values() for table in tables.values()]
     sides = ((en, "en", everything), (text, "translation", list(held_out[lang].values())))
     for side, column, tables in sides:
         held_texts = sorted({normalise(v) for held in tables for v in held[column].to_pylist()})

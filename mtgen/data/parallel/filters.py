@@ -110,6 +110,10 @@ def is_language(text: str, lang: str) -> bool:
     return found == lang or probability < SURE
 
 
+OFFENSIVE_WORDS = "npm:naughty-words"
+"""The package that lists them, in our four languages."""
+
+
 class OffensiveWords:
     """Finds listed words; whole words and phrases only, in any case."""
 

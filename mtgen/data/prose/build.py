@@ -30,14 +30,19 @@ from mtgen.data.calibration import is_calibration
 from mtgen.data.cards import CardTexts, card, notice
 from mtgen.data.packages import PackageStore
 from mtgen.data.parallel import catalogues, documents
-from mtgen.data.parallel.filters import ENTITY, REMNANT, OffensiveWords, is_language
+from mtgen.data.parallel.filters import (
+    ENTITY,
+    OFFENSIVE_WORDS,
+    REMNANT,
+    OffensiveWords,
+    is_language,
+)
 from mtgen.data.parallel.held_out import held_out_units, read_hashes, sentence_hash
 from mtgen.data.parallel.pairs import normalise, sentences, tidy
 from mtgen.data.parallel.sources import GFDL, GPL2, KDE_APPS, MANUALS, by_lang, debs
 from mtgen.data.sources import Files, Source, select
 
 LANGUAGES = ("en", "fr", "de", "es")
-OFFENSIVE_WORDS = "npm:naughty-words"
 MIN_WORDS = 12
 TARGET_WORDS = 120
 """A passage is closed once it has as many words; 120 are about 170 tokens of the trunk."""
@@ -261,7 +266,7 @@ def cut(text: str) -> list[str]:
 def extract(job: Job) -> dict[str, Any]:
     """Reads and filters one source into its shard."""
     [source] = [item for item in SOURCES if item.name == job.source]
-    words = OffensiveWords.from_package(Path(job.extra["offensive"]))
+    words = OffensiveWords.from_package(job.extra["offensive"])
     counts: dict[str, Counter[str]] = {lang: Counter() for lang in LANGUAGES}
     rows: list[Passage] = []
     seen: set[bytes] = set()
@@ -294,7 +299,7 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     chosen = select(SOURCES, only=options.only, licences=options.licenses)
     needed = fetch_needed(store, [OFFENSIVE_WORDS], options, "the list of offensive words")
     extra = {
-        "offensive": str(needed[OFFENSIVE_WORDS]),
+        "offensive": needed[OFFENSIVE_WORDS],
         "stamp": store.used[OFFENSIVE_WORDS].sha256,
     }
     shards, reports, missing = gather("text", chosen, extract, store, options, lambda source: extra)
