@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtgen.errors import BadRequestError, MtgenError
-from mtgen.requests import Generation, Message, Precision, TextRequest
+from mtgen.requests import (
+    Generation,
+    ImageGeneration,
+    ImageRequest,
+    Message,
+    Precision,
+    TextRequest,
+)
 
 if TYPE_CHECKING:
     from mtgen.pipeline import Pipeline
@@ -19,6 +26,8 @@ __version__ = "0.1.0"
 __all__ = [
     "BadRequestError",
     "Generation",
+    "ImageGeneration",
+    "ImageRequest",
     "Message",
     "MtgenError",
     "TextRequest",
@@ -27,13 +36,19 @@ __all__ = [
 
 
 def load(
-    trunk: str | Path | None = None, *, precision: Precision = "packed", progress: bool = True
+    trunk: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    precision: Precision = "packed",
+    progress: bool = True,
 ) -> Pipeline:
     """Loads the shared model and returns the pipeline, the one door to it.
 
     Args:
         trunk: Folder of a Llama-family checkpoint in the Hugging Face layout, or the
             pinned GGUF file. None takes the pinned trunk, downloading it once if need be.
+        weights: Folder of trained experts instead of those that come with this release; they
+            are read when a task first needs them.
         precision: `"packed"` (4-bit weights, bf16 activations) or `"float32"` (reference).
         progress: Show progress bars on standard error.
 
@@ -48,4 +63,4 @@ def load(
     """
     from mtgen.pipeline import Pipeline
 
-    return Pipeline.load(trunk, precision=precision, progress=progress)
+    return Pipeline.load(trunk, weights=weights, precision=precision, progress=progress)

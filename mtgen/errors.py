@@ -6,10 +6,12 @@ MtgenError
 │   ├── InvalidTextError     lone surrogates, control characters
 │   ├── SettingError         a number out of its range, an unknown option
 │   ├── PromptTooLongError
+│   ├── PictureError         a file that is no picture of ours
 │   └── UnknownNameError     no suite, metric or model of that name
 ├── ConfigError              a checkpoint that this code cannot run
 ├── TrunkError               exit code 1: the weights cannot be had
 │   ├── TrunkNotFoundError   every origin was tried
+│   ├── WeightsNotFoundError a trained expert's file is missing
 │   └── CorruptedFileError   size, hash or structure is wrong
 ├── CacheWriteError          disk full or not writable
 └── RecordsError             an eval run on disk that cannot be read or resumed
@@ -51,6 +53,10 @@ class PromptTooLongError(BadRequestError):
     """Prompt and answer together do not fit into the model's context."""
 
 
+class PictureError(BadRequestError):
+    """A file is no picture, or carries no settings that can be used."""
+
+
 class UnknownNameError(BadRequestError):
     """Nothing of that name exists; suggests the nearest."""
 
@@ -71,6 +77,10 @@ class TrunkError(MtgenError):
 
 class TrunkNotFoundError(TrunkError):
     """Every origin failed; the message names each with its reason."""
+
+
+class WeightsNotFoundError(TrunkError):
+    """The file of a trained expert is not where it belongs."""
 
 
 class CorruptedFileError(TrunkError):

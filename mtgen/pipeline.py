@@ -5,44 +5,75 @@ from __future__ import annotations
 import hashlib
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mtgen.engine import LlamaRuntime, Runtime
+from mtgen.engine import LlamaRuntime
 from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import PromptTooLongError, SettingError
+from mtgen.model.autoencoder import Autoencoder
+from mtgen.model.checkpoint import (
+    AUTOENCODER,
+    IMAGE_EXPERT,
+    WEIGHTS,
+    load_autoencoder,
+    load_image_expert,
+)
+from mtgen.model.image_expert import ImageExpert
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk, sha256_of
-from mtgen.requests import Generation, Precision, TextRequest, check_text
+from mtgen.requests import (
+    Generation,
+    ImageGeneration,
+    ImageRequest,
+    Precision,
+    TextRequest,
+    check_text,
+)
+from mtgen.tasks.image import ImageStream
 from mtgen.tasks.text import PREFILL_CHUNK, TextStream
 
 
 class Pipeline:
     """The shared model with its tasks. Safe to use from several threads."""
 
-    def __init__(self, runtime: Runtime, tokenizer: ChatTokenizer, folder: Path) -> None:
+    def __init__(
+        self,
+        runtime: LlamaRuntime,
+        tokenizer: ChatTokenizer,
+        folder: Path,
+        weights: Path = WEIGHTS,
+    ) -> None:
         self.runtime = runtime
         self.tokenizer = tokenizer
         self.model = f"{runtime.config.name}/{runtime.precision}"
         """Name and precision, as it stands in every `Generation`."""
         self.folder = folder
-        """Where the weights were read from."""
+        """Where the trunk's weights were read from."""
+        self.weights = weights
+        """Where the trained experts lie."""
+        self._experts_lock = threading.Lock()
+        self._image: tuple[Autoencoder, ImageExpert] | None = None
 
     @classmethod
     def load(
         cls,
         trunk: str | Path | None = None,
         *,
+        weights: str | Path | None = None,
         precision: Precision = "packed",
         progress: bool = True,
     ) -> Pipeline:
         """See `mtgen.load`."""
         use_all_cores()
         folder = find_trunk(trunk, progress=progress)
-        pipeline = cls(LlamaRuntime(folder, precision), ChatTokenizer(folder), folder)
+        pipeline = cls(
+            LlamaRuntime(folder, precision), ChatTokenizer(folder), folder,
+            WEIGHTS if weights is None else Path(weights),
+        )  # fmt: skip
         release_free_memory()
         return pipeline
 
@@ -64,18 +95,51 @@ class Pipeline:
         Raises:
             BadRequestError: the request cannot be served; nothing was generated.
         """
-        if isinstance(request, str):
-            try:
-                request = TextRequest(prompt=request, **settings)
-            except TypeError as error:
-                raise SettingError(f"unknown setting: {error}") from None
-        elif settings:
-            raise SettingError("give a TextRequest or keyword settings, not both")
+        request = as_request(TextRequest, request, settings)
         return TextStream(request, self.runtime, self.tokenizer, self.model, stop)
 
     def text(self, request: TextRequest | str, **settings: Any) -> Generation:
         """Answers a prompt; see `text_stream` for the arguments and errors."""
         return self.text_stream(request, **settings).generation
+
+    def image_experts(self) -> tuple[Autoencoder, ImageExpert]:
+        """The autoencoder and the image expert, read when they are first needed.
+
+        Raises:
+            WeightsNotFoundError: their files are missing.
+            CorruptedFileError: their files are damaged, or do not fit the trunk.
+            ConfigError: they were trained beside a trunk of another shape.
+        """
+        with self._experts_lock:
+            if self._image is None:
+                autoencoder = load_autoencoder(self.weights / AUTOENCODER)
+                expert, _ = load_image_expert(self.runtime.config, self.weights / IMAGE_EXPERT)
+                self._image = autoencoder, expert
+            return self._image
+
+    def image_stream(
+        self, request: ImageRequest | str, *, stop: threading.Event | None = None, **settings: Any
+    ) -> ImageStream:
+        """Starts to draw; iterate over the previews, then read `.generation`.
+
+        Args:
+            request: An `ImageRequest`, or the prompt with its settings as keywords.
+            stop: Ends the stream after the round that runs once it is set, as `.stop()` does.
+            **settings: Fields of `ImageRequest`.
+
+        Raises:
+            BadRequestError: the request cannot be served; nothing was drawn.
+            TrunkError: the expert's weights cannot be had.
+        """
+        request = as_request(ImageRequest, request, settings)
+        autoencoder, expert = self.image_experts()
+        return ImageStream(
+            request, self.runtime, self.tokenizer, autoencoder, expert, self.model, stop
+        )
+
+    def image(self, request: ImageRequest | str, **settings: Any) -> ImageGeneration:
+        """Draws a prompt; see `image_stream` for the arguments and errors."""
+        return self.image_stream(request, **settings).generation
 
     def log_likelihood(self, text: str) -> Float[Tensor, " N"]:
         """Natural-log probability of each token of plain text, given those before it.
@@ -102,3 +166,24 @@ class Pipeline:
             scores = self.runtime.forward(given[part], cache, all_logits=True).log_softmax(-1)
             parts.append(scores.gather(1, targets[part, None]).squeeze(1))
         return torch.cat(parts)
+
+
+AnyRequest = TypeVar("AnyRequest", TextRequest, ImageRequest)
+
+
+def as_request(
+    kind: type[AnyRequest], request: AnyRequest | str, settings: dict[str, Any]
+) -> AnyRequest:
+    """The request itself, or one made of a prompt and keyword settings.
+
+    Raises:
+        BadRequestError: both were given, or settings that do not exist or are out of range.
+    """
+    if isinstance(request, str):
+        try:
+            return kind(prompt=request, **settings)
+        except TypeError as error:
+            raise SettingError(f"unknown setting: {error}") from None
+    if settings:
+        raise SettingError(f"give a {kind.__name__} or keyword settings, not both")
+    return request

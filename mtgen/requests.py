@@ -5,13 +5,29 @@ from __future__ import annotations
 import dataclasses
 import unicodedata
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mtgen.errors import EmptyPromptError, InvalidTextError, SettingError
+from mtgen.errors import (
+    EmptyPromptError,
+    InvalidTextError,
+    PromptTooLongError,
+    SettingError,
+    UnknownNameError,
+)
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 MAX_SEED = 2**32 - 1
 MAX_NEW_TOKENS = 4096
 MAX_TEMPERATURE = 2.0
+MAX_IMAGE_PROMPT = 500
+"""Characters."""
+MAX_STEPS = 64
+MAX_GUIDANCE = 20.0
+MAX_IMAGES = 4
+IMAGE_SIZES = (256, 128)
+"""Sides in pixels that pictures are offered in."""
 
 Role = Literal["system", "user", "assistant"]
 Precision = Literal["packed", "float32"]
@@ -164,4 +180,102 @@ class Generation:
         record = dataclasses.asdict(self)
         record["seed"] = self.seed
         record["timings"]["tokens_per_s"] = self.timings.tokens_per_s
+        return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRequest:
+    """Asks for pictures of one prompt."""
+
+    prompt: str
+    """What the picture shows, in English, French, German or Spanish."""
+    negative_prompt: str = ""
+    """What it should not show; takes the place of the empty prompt in guidance."""
+    style: str | None = None
+    """Key of `mtgen.data.images.sources.STYLES`; None leaves it to the prompt."""
+    size_px: int = 256
+    """Side of the square, one of IMAGE_SIZES."""
+    num_inference_steps: int = 16
+    """Rounds of drawing, 1..64; each settles a share of the picture's codes."""
+    guidance_scale: float = 3.0
+    """How much the prompt counts, 0..20; 1 is the model's own odds."""
+    temperature: float = 1.0
+    """Divides the scores of codes; 0 takes the likeliest always; 0..2."""
+    num_images: int = 1
+    """1..4; picture `i` has the seed `seed + i`, and is the same when drawn alone."""
+    seed: int | None = None
+    """0..2**32-1; None draws one, which the `ImageGeneration` carries."""
+
+    def __post_init__(self) -> None:
+        check_text(self.prompt, "prompt")
+        check_text(self.negative_prompt, "negative prompt", allow_empty=True)
+        for what, text in (("prompt", self.prompt), ("negative prompt", self.negative_prompt)):
+            if len(text) > MAX_IMAGE_PROMPT:
+                raise PromptTooLongError(
+                    f"the {what} has {len(text):,} characters and a picture is described in up "
+                    f"to {MAX_IMAGE_PROMPT}; shorten it"
+                )
+        if self.style is not None:
+            from mtgen.data.images.sources import STYLES
+
+            if self.style not in STYLES:
+                raise UnknownNameError("style", str(self.style), STYLES)
+        if self.size_px not in IMAGE_SIZES or isinstance(self.size_px, bool):
+            sizes = " or ".join(map(str, sorted(IMAGE_SIZES)))
+            raise SettingError(f"size_px must be {sizes}, got {self.size_px!r}")
+        check_number("num_inference_steps", self.num_inference_steps, 1, MAX_STEPS, integer=True)
+        check_number("guidance_scale", self.guidance_scale, 0, MAX_GUIDANCE)
+        check_number("temperature", self.temperature, 0, MAX_TEMPERATURE)
+        check_number("num_images", self.num_images, 1, MAX_IMAGES, integer=True)
+        object.__setattr__(self, "guidance_scale", float(self.guidance_scale))
+        object.__setattr__(self, "temperature", float(self.temperature))
+        if self.seed is not None:
+            check_number("seed", self.seed, 0, MAX_SEED, integer=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTimings:
+    """Seconds and counts of one request for pictures."""
+
+    num_prompt_tokens: int
+    num_steps: int
+    """Rounds that were really drawn; fewer than asked for when the request was cancelled."""
+    prompt_s: float
+    """Reading the prompts."""
+    first_preview_s: float
+    """From the request to the first preview."""
+    total_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageGeneration:
+    """Pictures with all that is needed to make them again."""
+
+    images: tuple[Image, ...]
+    """RGB, `size_px` a side; half-drawn ones where the request was cancelled."""
+    request: ImageRequest
+    """The request with the seed that was really used."""
+    finish_reason: FinishReason
+    timings: ImageTimings
+    model: str
+    """Name of the trunk and of the image expert."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, such as words that the model has not seen."""
+    marks: tuple[str, ...] = field(default=())
+    """Machine-made marks applied to the pictures."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seed of each picture."""
+        assert self.request.seed is not None
+        return tuple((self.request.seed + i) % (MAX_SEED + 1) for i in range(len(self.images)))
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: every field but the pixels, and the seeds."""
+        record = {
+            name: getattr(self, name) for name in ("finish_reason", "model", "notes", "marks")
+        }
+        record["request"] = dataclasses.asdict(self.request)
+        record["timings"] = dataclasses.asdict(self.timings)
+        record["seeds"] = self.seeds
         return record

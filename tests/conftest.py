@@ -83,6 +83,34 @@ def save_tiny(folder: Path, kind: str = "llama", **overrides):
     return model
 
 
+def save_tiny_image_expert(folder: Path, trunk_folder: Path) -> None:
+    """Saves random experts of 64 places for a tiny trunk; every weight matters."""
+    from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
+    from mtgen.model.checkpoint import AUTOENCODER, IMAGE_EXPERT, save_weights
+    from mtgen.model.config import TrunkConfig, read_json
+    from mtgen.model.image_expert import ImageExpert, ImageExpertConfig
+
+    trunk = TrunkConfig.from_hf(read_json(trunk_folder / "config.json"), "tiny")
+    autoencoder = Autoencoder(
+        AutoencoderConfig(
+            num_codes=1, channels=(8, 8, 8), last_channels=8, decoder_blocks=(1, 1, 1)
+        )
+    )
+    expert = ImageExpert(
+        ImageExpertConfig(
+            n_layer=2, n_embd=48, n_head=2, n_ff=64, trunk_layers=(0, 1), num_codes=1,
+            n_code_embd=16, n_code_ff=16,
+        ),
+        trunk,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    for path, module in ((AUTOENCODER, autoencoder), (IMAGE_EXPERT, expert)):
+        with torch.no_grad():  # zeros would hide the prompt
+            for parameter in module.parameters():
+                parameter.add_(torch.randn_like(parameter) / max(parameter.shape[-1], 1) ** 0.5)
+        save_weights(folder / path, module, module.config)
+
+
 @pytest.fixture(scope="session")
 def tiny_trunk(tmp_path_factory) -> Path:
     """A folder with a tiny random Llama of 256 positions."""
@@ -97,6 +125,30 @@ def tiny(tiny_trunk):
     import mtgen
 
     return mtgen.load(tiny_trunk, progress=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_image_trunk(tmp_path_factory) -> Path:
+    """A tiny trunk whose heads are wide enough for the image expert."""
+    folder = tmp_path_factory.mktemp("tiny-image-trunk")
+    save_tiny(folder, head_dim=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_image_trunk, tmp_path_factory) -> Path:
+    """A folder with a tiny random autoencoder and image expert for that trunk."""
+    folder = tmp_path_factory.mktemp("tiny-weights")
+    save_tiny_image_expert(folder, tiny_image_trunk)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_image(tiny_image_trunk, tiny_weights):
+    """A pipeline that draws noise, in many steps of milliseconds."""
+    import mtgen
+
+    return mtgen.load(tiny_image_trunk, weights=tiny_weights, progress=False)
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +183,7 @@ def shell(tiny_trunk):
         environment = {**os.environ, "MTGEN_TRUNK": str(tiny_trunk), **(env or {})}
         return subprocess.run(
             [sys.executable, *map(str, arguments)],
-            cwd=ROOT,
+            cwd=options.pop("cwd", ROOT),
             env=environment,
             capture_output=True,
             text=True,

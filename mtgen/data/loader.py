@@ -50,18 +50,6 @@ class PictureBatches(Dataset):
         }
 
 
-class From:
-    """Sampler that goes on at a batch: numbers from `first` to the end."""
-
-    def __init__(self, first: int, end: int) -> None:
-        self.first, self.end = first, end
-
-    def __iter__(self):
-        return iter(range(self.first, self.end))
-
-    def __len__(self) -> int:
-        return self.end - self.first
-
 
 def picture_loader(
     folder: Path,
@@ -69,6 +57,7 @@ def picture_loader(
     batch_size: int,
     num_batches: int,
     first_batch: int = 0,
+    every: int = 1,
     num_workers: int = 2,
     **options: Any,
 ) -> DataLoader:
@@ -79,13 +68,14 @@ def picture_loader(
         batch_size: Samples in a batch.
         num_batches: Of the whole run.
         first_batch: Where a resumed run goes on; the batches are the same as without a stop.
+        every: Take each `every`th batch from there on: one of so many trainers.
         num_workers: Processes; 0 composes in this one. The batches do not depend on it.
         options: For `PictureMixture`.
     """
     return DataLoader(
         PictureBatches(folder, batch_size, num_batches, **options),
         batch_size=None,
-        sampler=From(first_batch, num_batches),
+        sampler=range(first_batch, num_batches, every),
         num_workers=num_workers,
         prefetch_factor=4 if num_workers else None,
         persistent_workers=False,

@@ -1,0 +1,1 @@
+"""Other people's interfaces and models behind the same door."""

@@ -1,0 +1,109 @@
+"""Trained experts on disk: safetensors whose metadata says what they are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mtgen.errors import CorruptedFileError, WeightsNotFoundError
+from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
+from mtgen.model.config import TrunkConfig
+from mtgen.model.image_expert import ImageExpert, ImageExpertConfig
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+"""Where the experts of this release lie."""
+AUTOENCODER = "autoencoder.safetensors"
+IMAGE_EXPERT = "image_expert.safetensors"
+TRANSLATION_EXPERT = "translation_expert.safetensors"
+
+Config = TypeVar("Config")
+
+
+def save_weights(
+    path: Path, module: nn.Module | Mapping[str, Tensor], config: Any, **notes: str
+) -> None:
+    """Writes weights in bf16 with their config; the file appears whole or not at all.
+
+    Args:
+        path: Of the file.
+        module: Whose `state_dict` to write, or that itself.
+        config: Frozen dataclass to build it again.
+        notes: More metadata, such as the seconds trained.
+    """
+    state = module.state_dict() if isinstance(module, nn.Module) else module
+    tensors = {
+        name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
+        for name, tensor in state.items()
+    }
+    notes["config"] = json.dumps(dataclasses.asdict(config))
+    partial = path.with_name(path.name + ".part")
+    save_file(tensors, partial, notes)
+    partial.replace(path)
+
+
+def read_weights(
+    path: Path, kind: type[Config]
+) -> tuple[Config, dict[str, Tensor], dict[str, str]]:
+    """Config, float32 tensors and metadata of a file.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        CorruptedFileError: it is cut off, or not of this kind.
+    """
+    if not path.is_file():
+        raise WeightsNotFoundError(
+            f"the weights {path} are missing; they come with the repository, and "
+            "'python -m mtgen.train' makes new ones"
+        )
+    try:
+        with safe_open(path, "pt") as file:
+            notes = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        fields = json.loads(notes["config"])
+        lists = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        config = kind(**lists)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise CorruptedFileError(
+            f"the weights {path} are damaged or of another kind ({error}); fetch the file again"
+        ) from None
+    return config, tensors, notes
+
+
+def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+    """Loads tensors into a module for inference.
+
+    Raises:
+        CorruptedFileError: names or shapes differ.
+    """
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise CorruptedFileError(f"the weights {path} do not fit their config: {first}") from None
+    module.eval().requires_grad_(False)
+
+
+def load_autoencoder(path: Path = WEIGHTS / AUTOENCODER) -> Autoencoder:
+    """The trained autoencoder, ready to code pictures; errors as `read_weights`."""
+    config, tensors, _ = read_weights(path, AutoencoderConfig)
+    model = Autoencoder(config)
+    fill(model, tensors, path)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def load_image_expert(
+    trunk: TrunkConfig, path: Path = WEIGHTS / IMAGE_EXPERT
+) -> tuple[ImageExpert, dict[str, str]]:
+    """The trained image expert and its file's metadata; errors as `read_weights`."""
+    config, tensors, notes = read_weights(path, ImageExpertConfig)
+    model = ImageExpert(config, trunk)
+    fill(model, tensors, path)
+    return model, notes

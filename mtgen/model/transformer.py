@@ -1,0 +1,224 @@
+"""The trunk as a differentiable module: what training runs, in batches, on a CPU or a GPU.
+
+It computes what `mtgen.engine.LlamaRuntime` computes with float32 weights (a test holds both
+together), takes low-rank experts beside its matrices, and hands out the keys and values that the
+image expert reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from mtgen.engine.linear import Checkpoint
+from mtgen.engine.runtime import pairs_from_halves
+from mtgen.errors import ConfigError
+from mtgen.model.config import TrunkConfig
+
+MATRICES = ("qkv", "out", "gate_up", "down")
+"""The matrices of one layer, Q with K and V and gate with up stacked."""
+
+KeysValues = dict[int, tuple[Tensor, Tensor]]
+"""By layer: keys and values, each `B G T D`; keys without their rotation."""
+
+
+def rotations(angles: Float[Tensor, "T R"]) -> Float[Tensor, "T R 2"]:
+    """Cosine and sine of each position's angle for each pair of channels."""
+    return torch.stack([angles.cos(), angles.sin()], -1)
+
+
+def rotate(x: Float[Tensor, "*N T D"], turns: Float[Tensor, "T R 2"]) -> Float[Tensor, "*N T D"]:
+    """Turns each pair of neighbouring channels by its position's angle (RoFormer, eq. 34)."""
+    first, second = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = turns.unbind(-1)
+    turned = torch.stack([first * cos - second * sin, first * sin + second * cos], -1)
+    return turned.flatten(-2).to(x.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowRankConfig:
+    """Shape of a low-rank expert."""
+
+    rank: int = 32
+    alpha: float | None = None
+    """An update counts alpha / rank; None is 1."""
+    matrices: tuple[str, ...] = MATRICES
+    """Which of MATRICES get one, in every layer."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or not set(self.matrices) <= set(MATRICES):
+            raise ConfigError(
+                f"rank={self.rank} must be at least 1 and matrices={self.matrices} be of {MATRICES}"
+            )
+
+
+class LowRankExpert(nn.Module):
+    """Low-rank weights beside the trunk's matrices (LoRA, arXiv:2106.09685)."""
+
+    def __init__(self, config: LowRankConfig, trunk: TrunkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.scale = (config.alpha or config.rank) / config.rank
+        shapes = matrix_shapes(trunk)
+        self.down = nn.ParameterDict()
+        self.up = nn.ParameterDict()
+        for layer in range(trunk.n_layer):
+            for name in config.matrices:
+                rows, columns = shapes[name]
+                a = torch.randn(config.rank, columns) / columns**0.5
+                self.down[f"{layer}_{name}"] = nn.Parameter(a)
+                self.up[f"{layer}_{name}"] = nn.Parameter(torch.zeros(rows, config.rank))
+
+    def add(self, layer: int, name: str, x: Tensor, y: Tensor) -> Tensor:
+        """`y` with this expert's update of one matrix, applied to the matrix's input `x`."""
+        key = f"{layer}_{name}"
+        if key not in self.down:
+            return y
+        return y + self.scale * F.linear(F.linear(x, self.down[key]), self.up[key])
+
+
+def matrix_shapes(config: TrunkConfig) -> dict[str, tuple[int, int]]:
+    """Rows and columns of each of MATRICES."""
+    heads = config.n_head * config.head_dim
+    return {
+        "qkv": (heads + 2 * config.n_kv_head * config.head_dim, config.n_embd),
+        "out": (config.n_embd, heads),
+        "gate_up": (2 * config.n_ff, config.n_embd),
+        "down": (config.n_embd, config.n_ff),
+    }
+
+
+class TrunkLayer(nn.Module):
+    """Weights of one layer."""
+
+    def __init__(self, config: TrunkConfig, biased: bool) -> None:
+        super().__init__()
+        shapes = matrix_shapes(config)
+        self.attn_norm = nn.Parameter(torch.ones(config.n_embd))
+        self.ffn_norm = nn.Parameter(torch.ones(config.n_embd))
+        for name in MATRICES:
+            rows, columns = shapes[name]
+            bias = biased and name == "qkv"
+            setattr(self, name, nn.Linear(columns, rows, bias=bias, device="meta"))
+
+
+@dataclass
+class TrunkOutput:
+    """What one pass gives."""
+
+    hidden: Float[Tensor, "B T C"]
+    """After the last layer that ran, before the final norm."""
+    keys_values: KeysValues
+
+
+class TrunkModel(nn.Module):
+    """The trunk's weights, frozen unless told otherwise."""
+
+    def __init__(self, config: TrunkConfig, state: dict[str, Tensor]) -> None:
+        """Takes a checkpoint's dense tensors under their Hugging Face names."""
+        super().__init__()
+        self.config = config
+        biased = "model.layers.0.self_attn.q_proj.bias" in state
+        self.embedding = nn.Parameter(state["model.embed_tokens.weight"].clone())
+        self.norm = nn.Parameter(state["model.norm.weight"].clone())
+        self.head = None
+        if not config.tied_embeddings:
+            self.head = nn.Parameter(state["lm_head.weight"].clone())
+        self.layers = nn.ModuleList(TrunkLayer(config, biased) for _ in range(config.n_layer))
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, TrunkLayer)
+            prefix = f"model.layers.{index}"
+            with torch.no_grad():
+                layer.attn_norm.copy_(state[f"{prefix}.input_layernorm.weight"])
+                layer.ffn_norm.copy_(state[f"{prefix}.post_attention_layernorm.weight"])
+            fused = {
+                "qkv": [f"self_attn.{n}_proj" for n in "qkv"],
+                "out": ["self_attn.o_proj"],
+                "gate_up": ["mlp.gate_proj", "mlp.up_proj"],
+                "down": ["mlp.down_proj"],
+            }
+            for name, parts in fused.items():
+                linear = getattr(layer, name)
+                for kind in ("weight", "bias") if linear.bias is not None else ("weight",):
+                    rows = [self._rows(state[f"{prefix}.{p}.{kind}"], p) for p in parts]
+                    setattr(linear, kind, nn.Parameter(torch.cat(rows)))
+        self.requires_grad_(False)
+        self._turns: Tensor | None = None
+
+    def _rows(self, tensor: Tensor, name: str) -> Tensor:
+        if name in ("self_attn.q_proj", "self_attn.k_proj"):
+            return tensor[pairs_from_halves(tensor.shape[0], self.config.head_dim)]
+        return tensor
+
+    @classmethod
+    def from_dir(cls, folder: Path) -> TrunkModel:
+        """Reads a checkpoint folder; 4-bit weights become dense."""
+        return cls(TrunkConfig.from_dir(folder), Checkpoint(folder).state_dict())
+
+    def forward(
+        self,
+        ids: Int64[Tensor, "B T"],
+        *,
+        expert: LowRankExpert | None = None,
+        collect: Collection[int] = (),
+        stop_after: int | None = None,
+    ) -> TrunkOutput:
+        """Runs a right-padded batch; attention is causal, so padding changes nothing before it.
+
+        Args:
+            ids: Token ids.
+            expert: Low-rank weights to add.
+            collect: Layers whose keys and values to return.
+            stop_after: Last layer to run; all unless given.
+        """
+        config = self.config
+        b, t = ids.shape
+        n_query, n_kv = config.n_head, config.n_kv_head
+        if self._turns is None or len(self._turns) < t or self._turns.device != ids.device:
+            pairs = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+            places = torch.arange(max(t, 256), dtype=torch.float32)
+            turns = rotations(torch.outer(places, config.rope_theta**-pairs))
+            self._turns = turns.to(ids.device)
+        turns = self._turns[:t]
+        collected: KeysValues = {}
+        residual = F.embedding(ids, self.embedding)
+
+        def apply(layer: nn.Module, index: int, name: str, x: Tensor) -> Tensor:
+            y = getattr(layer, name)(x)
+            return y if expert is None else expert.add(index, name, x, y)
+
+        def norm(weight: Tensor) -> Tensor:
+            # not in float32, which autocast would choose: twice the time on a CPU
+            return F.rms_norm(
+                residual, weight.shape, weight.to(residual.dtype), config.rms_norm_eps
+            )
+
+        for index, layer in enumerate(self.layers):
+            assert isinstance(layer, TrunkLayer)
+            qkv = apply(layer, index, "qkv", norm(layer.attn_norm))
+            heads = qkv.view(b, t, -1, config.head_dim).transpose(1, 2)
+            query, key, value = heads.split([n_query, n_kv, n_kv], dim=1)
+            if index in collect:
+                collected[index] = (key, value)
+            if index == stop_after:
+                break
+            mixed = F.scaled_dot_product_attention(
+                rotate(query, turns), rotate(key, turns), value, is_causal=True, enable_gqa=True
+            )
+            mixed = mixed.transpose(1, 2).reshape(b, t, -1)
+            residual = residual + apply(layer, index, "out", mixed)
+            gate, up = apply(layer, index, "gate_up", norm(layer.ffn_norm)).chunk(2, -1)
+            residual = residual + apply(layer, index, "down", F.silu(gate) * up)
+        return TrunkOutput(residual, collected)
+
+    def logits(self, hidden: Float[Tensor, "N C"]) -> Float[Tensor, "N V"]:
+        """Scores of every token after the positions that `hidden` comes from."""
+        weight = self.norm.to(hidden.dtype)
+        normed = F.rms_norm(hidden, weight.shape, weight, self.config.rms_norm_eps)
+        return F.linear(normed, self.embedding if self.head is None else self.head)

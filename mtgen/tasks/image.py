@@ -1,0 +1,282 @@
+"""The image task: a prompt becomes codes, round after round, and codes become a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from PIL import Image
+from torch import Tensor
+
+from mtgen.engine import KVCache, LlamaRuntime
+from mtgen.errors import PromptTooLongError
+from mtgen.model.autoencoder import Autoencoder
+from mtgen.model.image_expert import ImageExpert, to_cells
+from mtgen.model.sampling import draw_seed, seeded
+from mtgen.model.tokenizer import ChatTokenizer
+from mtgen.model.transformer import rotate
+from mtgen.requests import (
+    MAX_SEED,
+    FinishReason,
+    ImageGeneration,
+    ImageRequest,
+    ImageTimings,
+)
+
+CHOICE_TEMPERATURE = 2.0
+"""How far chance may overrule certainty in which places are settled first; falls to 0."""
+
+Prompt = tuple[list[tuple[Tensor, Tensor]], Bool[Tensor, "B T"]]
+"""What each layer of the expert reads, and which tokens are real."""
+
+
+def prompt_ids(text: str, tokenizer: ChatTokenizer) -> list[int]:
+    """Tokens that the trunk reads for a picture: a document of one line."""
+    return [tokenizer.document_start_id, *tokenizer.encode(" ".join(text.split()) + "\n")]
+
+
+def styled(request: ImageRequest) -> str:
+    """The prompt with the words of its style, in the prompt's language."""
+    if request.style is None:
+        return request.prompt
+    from mtgen.data.images.sources import STYLES
+    from mtgen.model.language import guess_language
+
+    return f"{request.prompt}, {STYLES[request.style][guess_language(request.prompt)][0]}"
+
+
+def unrotated(cache: KVCache, layer: int, runtime: LlamaRuntime) -> Float[Tensor, "1 G T D"]:
+    """A layer's keys of a whole cache without the rotation of their positions."""
+    turns = torch.view_as_real(runtime.rotations[: cache.length, 0].conj().resolve_conj())
+    return rotate(cache.keys[layer, :, :, : cache.length].float(), turns)
+
+
+@torch.inference_mode()
+def read_prompts(
+    prompts: Sequence[Sequence[int]], runtime: LlamaRuntime, expert: ImageExpert
+) -> Prompt:
+    """Runs the trunk over prompts; the expert gets their keys and values, right-padded.
+
+    Args:
+        prompts: Token ids of each.
+        runtime: The trunk.
+        expert: Whose layers will read them.
+    """
+    longest = max(map(len, prompts))
+    by_layer: dict[int, list[tuple[Tensor, Tensor]]] = {}
+    for ids in prompts:
+        cache = runtime.new_cache(len(ids))
+        runtime.forward(torch.tensor(ids), cache)
+        for layer in set(expert.config.trunk_layers):
+            pair = unrotated(cache, layer, runtime), cache.values[layer].float()
+            pad = (0, 0, 0, longest - len(ids))
+            padded = tuple(torch.nn.functional.pad(x, pad) for x in pair)
+            by_layer.setdefault(layer, []).append(padded)  # type: ignore[arg-type]
+    keys_values = {
+        layer: (torch.cat([k for k, _ in pairs]), torch.cat([v for _, v in pairs]))
+        for layer, pairs in by_layer.items()
+    }
+    lengths = torch.tensor([len(ids) for ids in prompts])
+    return expert.read_prompt(keys_values), torch.arange(longest) < lengths[:, None]
+
+
+def settled_after(step: int, num_steps: int, num_places: int) -> int:
+    """Places that are settled after round `step` of `num_steps`, from 1 (MaskGIT, section 3.3)."""
+    hidden = math.cos(math.pi / 2 * step / num_steps)
+    return max(step, min(num_places, round(num_places * (1 - hidden))))
+
+
+@torch.inference_mode()
+def draw(
+    expert: ImageExpert,
+    prompt: Prompt,
+    generators: Sequence[torch.Generator],
+    *,
+    num_inference_steps: int,
+    guidance_scale: float,
+    temperature: float,
+) -> Iterator[Int64[Tensor, "N P K"]]:
+    """Draws codes; yields all of them after every round, the unsettled ones as guessed so far.
+
+    Args:
+        expert: Predicts the codes.
+        prompt: Of two rows: the prompt, then what it is told from (empty or negative).
+        generators: Source of all randomness of each of the N pictures.
+        num_inference_steps: Rounds, at most one for each place.
+        guidance_scale: Scores are `away + guidance_scale * (prompt - away)` (arXiv:2207.12598).
+        temperature: Divides the scores; 0 takes the likeliest.
+    """
+    n, config = len(generators), expert.config
+    num_places, num_codes = config.num_places, config.codes_per_place
+    num_steps = min(num_inference_steps, num_places)
+    reads, mask = prompt
+    # picture 0 told by the prompt, picture 1, ..., then the same told away
+    reads = [(k.repeat_interleave(n, 0), v.repeat_interleave(n, 0)) for k, v in reads]
+    mask = mask.repeat_interleave(n, 0)
+    codes = torch.zeros(n, num_places, num_codes, dtype=torch.int64)
+    known = torch.zeros(n, num_places, dtype=torch.bool)
+    for step in range(1, num_steps + 1):
+        noise = torch.stack(
+            [torch.rand(num_places, num_codes + 1, generator=g) for g in generators]
+        )
+        both = expert.inputs(codes.repeat(2, 1, 1), known.repeat(2, 1))
+        states = expert.states(both, reads, mask)
+        hidden = (~known).nonzero().view(n, -1, 2)[..., 1]  # N U
+        rows = torch.arange(n)[:, None]
+        start = expert.head.start(states.view(2, n, num_places, -1)[:, rows, hidden])
+        u = hidden.shape[1]
+        start = start.view(2 * n * u, -1)
+        drawn = torch.zeros(n * u, 0, dtype=torch.int64)
+        certainty = torch.zeros(n * u)
+        for code in range(num_codes):
+            told, away = expert.head.step(start, drawn.repeat(2, 1)).chunk(2)
+            scores = (away + guidance_scale * (told - away)).log_softmax(-1)
+            chosen = choose(scores, temperature, noise[rows, hidden, code].flatten())
+            certainty += scores.gather(1, chosen[:, None])[:, 0]
+            drawn = torch.cat([drawn, chosen[:, None]], 1)
+        codes[rows, hidden] = drawn.view(n, u, num_codes)
+        chance = -torch.log(-torch.log(noise[rows, hidden, num_codes].clamp(1e-9, 1 - 1e-9)))
+        certainty = certainty.view(n, u) / num_codes
+        certainty += CHOICE_TEMPERATURE * temperature * (1 - step / num_steps) * chance
+        num_new = settled_after(step, num_steps, num_places) - (num_places - u)
+        settled = hidden.gather(1, certainty.topk(num_new, dim=1).indices)
+        known[rows, settled] = True
+        yield codes.clone()
+
+
+def choose(
+    scores: Float[Tensor, "N V"], temperature: float, uniform: Float[Tensor, " N"]
+) -> Int64[Tensor, " N"]:
+    """One code a row, by inverting the distribution at an even draw from 0..1."""
+    if temperature == 0:
+        return scores.argmax(-1)
+    totals = (scores / temperature).softmax(-1).cumsum(-1)
+    return torch.searchsorted(totals, (uniform * totals[:, -1])[:, None])[:, 0].clamp(
+        max=scores.shape[1] - 1
+    )
+
+
+@dataclass(frozen=True)
+class ImagePreview:
+    """The pictures so far."""
+
+    step: int
+    """Rounds drawn, from 1."""
+    num_steps: int
+    images: tuple[Image.Image, ...]
+    seconds_left: float
+
+
+class ImageStream:
+    """Iterates over previews while pictures are drawn.
+
+    `stop()`, from any thread, ends it after the round that runs. Afterwards `generation` holds
+    the result; a stream that is dropped half-way does no further work.
+    """
+
+    def __init__(
+        self,
+        request: ImageRequest,
+        runtime: LlamaRuntime,
+        tokenizer: ChatTokenizer,
+        autoencoder: Autoencoder,
+        expert: ImageExpert,
+        model: str,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._started = time.perf_counter()
+        self.request = dataclasses.replace(
+            request, seed=draw_seed() if request.seed is None else request.seed
+        )
+        self.prompts = [
+            prompt_ids(text, tokenizer) for text in (styled(request), request.negative_prompt)
+        ]
+        room = runtime.config.context_length
+        if (longest := max(map(len, self.prompts))) > room:
+            raise PromptTooLongError(
+                f"the prompt has {longest:,} tokens and the model reads {room:,}; shorten it"
+            )
+        self._runtime, self._autoencoder, self._expert = runtime, autoencoder, expert
+        self._model = model
+        self._stopped = stop or threading.Event()
+        self._generation: ImageGeneration | None = None
+        self._previews = self._run()
+
+    def stop(self) -> None:
+        """Asks the stream to end; it does so before the next round."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[ImagePreview]:
+        return self
+
+    def __next__(self) -> ImagePreview:
+        return next(self._previews)
+
+    @property
+    def generation(self) -> ImageGeneration:
+        """The result; runs the stream to its end if it is not there yet."""
+        for _ in self._previews:
+            pass
+        if self._generation is None:
+            raise RuntimeError("the stream was closed by an error before it had a result")
+        return self._generation
+
+    def _run(self) -> Iterator[ImagePreview]:
+        request = self.request
+        assert request.seed is not None
+        prompt = read_prompts(self.prompts, self._runtime, self._expert)
+        prompt_s = time.perf_counter() - self._started
+        generators = [
+            seeded((request.seed + i) % (MAX_SEED + 1)) for i in range(request.num_images)
+        ]
+        num_steps = min(request.num_inference_steps, self._expert.config.num_places)
+        rounds = draw(
+            self._expert, prompt, generators,
+            num_inference_steps=num_steps,
+            guidance_scale=request.guidance_scale, temperature=request.temperature,
+        )  # fmt: skip
+        images: tuple[Image.Image, ...] = ()
+        finish_reason: FinishReason = "stop"
+        first_preview_s, step, began = 0.0, 0, time.perf_counter()
+        while step < num_steps:
+            if self._stopped.is_set():
+                finish_reason = "cancelled"
+                break
+            codes = next(rounds)
+            step += 1
+            images = to_images(codes, self._expert, self._autoencoder, request.size_px)
+            if step == 1:
+                first_preview_s = time.perf_counter() - self._started
+            left = (time.perf_counter() - began) / step * (num_steps - step)
+            yield ImagePreview(step, num_steps, images, left)
+        self._generation = ImageGeneration(
+            images=images,
+            request=request,
+            finish_reason=finish_reason,
+            timings=ImageTimings(
+                num_prompt_tokens=len(self.prompts[0]), num_steps=step, prompt_s=prompt_s,
+                first_preview_s=first_preview_s, total_s=time.perf_counter() - self._started,
+            ),
+            model=self._model,
+        )  # fmt: skip
+
+
+@torch.inference_mode()
+def to_images(
+    places: Int64[Tensor, "N P K"], expert: ImageExpert, autoencoder: Autoencoder, size_px: int
+) -> tuple[Image.Image, ...]:
+    """Pictures of drawn codes, RGB."""
+    pixels = autoencoder.decode(to_cells(places, expert.config))
+    arrays = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    images = [Image.fromarray(array.copy()) for array in arrays]
+    return tuple(
+        image if image.size == (size_px, size_px)
+        else image.resize((size_px, size_px), Image.Resampling.LANCZOS)
+        for image in images
+    )  # fmt: skip

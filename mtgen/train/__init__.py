@@ -1,0 +1,1 @@
+"""Training: the autoencoder, the experts of all tasks, fine-tuning."""

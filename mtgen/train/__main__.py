@@ -1,0 +1,260 @@
+"""`python -m mtgen.train --minutes N`: trains the experts of all tasks in one run."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import typing
+from pathlib import Path
+
+from mtgen.cli import Parser, print_json, run
+from mtgen.errors import BadRequestError, CacheWriteError, SettingError
+
+if typing.TYPE_CHECKING:
+    from torch import Tensor
+
+    from mtgen.model.tokenizer import ChatTokenizer
+    from mtgen.train.config import TrainConfig
+    from mtgen.train.loop import Sources
+    from mtgen.train.streams import Share
+
+EXAMPLES = """
+examples:
+  python -m mtgen.train autoencoder --minutes 60 --pack build/pack
+  python -m mtgen.train --minutes 60 --preset small --pack build/pack --out build/run
+  python -m mtgen.train --minutes 10 --data my-pictures --out build/mine
+  python -m mtgen.train --minutes 10 --data my-sentences.csv --out build/mine
+  torchrun --nproc_per_node 2 -m mtgen.train --minutes 60 --pack build/pack
+"""
+
+
+def build_parser() -> Parser:
+    """Flags; those of the settings come from the fields of `TrainConfig`."""
+    from mtgen.train.config import PRESETS, TrainConfig
+
+    parser = Parser(
+        prog="python -m mtgen.train", description=__doc__, epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("--minutes", type=float, help="how long; the decay ends inside it")
+    parser.add_argument("--steps", type=int, help="instead of minutes: exactly repeatable")
+    parser.add_argument("--preset", default="small", help=f"one of {', '.join(PRESETS)}")
+    parser.add_argument("--pack", type=Path, default=Path("build/pack"), help="packed data")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="fine-tune on a folder of pictures with captions, or a CSV of pairs",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("build/run"), help="checkpoints, metrics, sheets, weights"
+    )
+    parser.add_argument("--resume", type=Path, metavar="DIR", help="go on with the run in DIR")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="folder of trained experts to start from, or of the autoencoder",
+    )
+    parser.add_argument(
+        "--trunk", metavar="PATH", help="checkpoint folder instead of the pinned trunk"
+    )
+    parser.add_argument(
+        "--precision", choices=("bf16", "float32"), help="bf16 where the machine is fast at it"
+    )
+    parser.add_argument("--cpu", action="store_true", help="leave a GPU alone")
+    parser.add_argument("--workers", type=int, default=1, help="processes that compose pictures")
+    parser.add_argument("--size-px", type=int, default=256, help="side of the training pictures")
+    parser.add_argument("--checkpoint-minutes", type=float, default=5.0, help="between checkpoints")
+    parser.add_argument("--sheet-minutes", type=float, default=10.0, help="between sample sheets")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    kinds = typing.get_type_hints(TrainConfig)
+    group = parser.add_argument_group("settings (the preset's unless given)")
+    for field in dataclasses.fields(TrainConfig):
+        flag = "--" + field.name.replace("_", "-")
+        if kinds[field.name] is bool:
+            group.add_argument(flag, action="store_true", default=None)
+        elif kinds[field.name] in (int, float):
+            group.add_argument(flag, type=kinds[field.name])
+        elif field.name == "optimizer":
+            group.add_argument(flag, choices=("muon", "adamw"))
+    for field in ("n_layer", "n_embd", "n_ff", "patch"):
+        group.add_argument(
+            "--image-" + field.replace("_", "-"), type=int, help="of the image expert"
+        )
+    group.add_argument("--image-order", choices=("raster", "masked"))
+    group.add_argument("--image-trunk-layers", help="layers of the trunk that it reads, as 1,5,9")
+    return parser
+
+
+def configure(options: argparse.Namespace) -> TrainConfig:
+    """The run's settings."""
+    from mtgen.train.config import TrainConfig, preset
+
+    names = {field.name for field in dataclasses.fields(TrainConfig)} - {"image"}
+    changes = {n: getattr(options, n) for n in names if getattr(options, n, None) is not None}
+    config = preset(options.preset, **changes)
+    shape = {
+        name: getattr(options, f"image_{name}")
+        for name in ("n_layer", "n_embd", "n_ff", "patch", "order")
+        if getattr(options, f"image_{name}") is not None
+    }
+    if options.image_trunk_layers:
+        try:
+            shape["trunk_layers"] = tuple(map(int, options.image_trunk_layers.split(",")))
+        except ValueError:
+            raise SettingError(
+                f"--image-trunk-layers must be numbers with commas between, got "
+                f"{options.image_trunk_layers!r}"
+            ) from None
+    return dataclasses.replace(config, image=dataclasses.replace(config.image, **shape))
+
+
+def only_task_of(data: Path, config: TrainConfig) -> TrainConfig:
+    """The config of fine-tuning on someone's own data: its task alone.
+
+    Raises:
+        BadRequestError: neither a folder nor a CSV.
+    """
+    if not data.is_dir() and (data.suffix.lower() != ".csv" or not data.is_file()):
+        raise BadRequestError(
+            f"--data must be a folder of pictures or a .csv of sentence pairs, got {data}"
+        )
+    pictures = float(data.is_dir())
+    return dataclasses.replace(
+        config, image_weight=pictures, translate_weight=1 - pictures, text_weight=0.0
+    )
+
+
+def starting_weights(
+    folder: Path, config: TrainConfig, required: bool
+) -> tuple[TrainConfig, dict[str, dict[str, Tensor]]]:
+    """Weights of the trained tasks' experts from a folder, and the config with their shapes.
+
+    Raises:
+        WeightsNotFoundError: a file is missing and `required`.
+    """
+    from mtgen.model.checkpoint import IMAGE_EXPERT, TRANSLATION_EXPERT, read_weights
+    from mtgen.model.image_expert import ImageExpertConfig
+    from mtgen.model.transformer import LowRankConfig
+
+    start: dict[str, dict[str, Tensor]] = {}
+    image, translation = folder / IMAGE_EXPERT, folder / TRANSLATION_EXPERT
+    if config.image_weight and (required or image.is_file()):
+        shape, start["image"], _ = read_weights(image, ImageExpertConfig)
+        config = dataclasses.replace(config, image=shape)
+    if config.translate_weight and (required or translation.is_file()):
+        low_rank, start["translation"], _ = read_weights(translation, LowRankConfig)
+        config = dataclasses.replace(config, rank=low_rank.rank)
+    return config, start
+
+
+def open_sources(
+    options: argparse.Namespace, config: TrainConfig, tokenizer: ChatTokenizer, share: Share
+) -> Sources:
+    """The batches of each task that is trained."""
+    from mtgen.train.loop import Sources
+    from mtgen.train.streams import (
+        CsvPairs,
+        PackedPairs,
+        TextStream,
+        TranslationStream,
+        folder_pictures,
+        packed_pictures,
+    )
+
+    sources = Sources()
+    own = options.data
+    if config.image_weight:
+        pictures = packed_pictures if own is None else folder_pictures
+        sources.pictures = pictures(
+            options.pack if own is None else own, config.image_batch, share,
+            num_workers=options.workers, size_px=options.size_px, seed=config.seed,
+        )  # fmt: skip
+        if own is None:
+            sources.validation = packed_pictures(
+                options.pack, config.image_batch, share,
+                num_workers=0, size_px=options.size_px, seed=config.seed + 1, cache_mb=64,
+            )  # fmt: skip
+    if config.translate_weight:
+        pairs = PackedPairs(options.pack) if own is None else CsvPairs(own, tokenizer)
+        sources.pairs = TranslationStream(
+            pairs, tokenizer, config.translate_batch, share, config.seed
+        )
+    if config.text_weight:
+        sources.text = TextStream(options.pack, tokenizer, config.text_batch, share, config.seed)
+    return sources
+
+
+def train(options: argparse.Namespace) -> None:
+    """Sets a run up and runs it."""
+    if (options.minutes is None) == (options.steps is None):
+        raise BadRequestError("say how long: --minutes N (or --steps N, not both)")
+    if (options.minutes or options.steps) <= 0:
+        raise BadRequestError("a run needs more than 0 minutes or steps")
+    config = configure(options)
+
+    from accelerate import Accelerator
+
+    from mtgen.engine.linear import bf16_is_fast
+    from mtgen.engine.runtime import use_all_cores
+    from mtgen.model.checkpoint import AUTOENCODER, WEIGHTS, load_autoencoder
+    from mtgen.model.tokenizer import ChatTokenizer
+    from mtgen.model.transformer import TrunkModel
+    from mtgen.model.trunk import find_trunk
+    from mtgen.train.loop import SETTINGS, Budget, Trainer, make_accelerator
+    from mtgen.train.streams import Share
+
+    accelerator: Accelerator = make_accelerator(options.cpu, options.precision, bf16_is_fast())
+    if accelerator.device.type == "cpu" and accelerator.num_processes == 1:
+        use_all_cores()
+    weights = options.weights or WEIGHTS
+    trunk_folder = find_trunk(options.trunk, progress=accelerator.is_main_process)
+    tokenizer = ChatTokenizer(trunk_folder)
+    if options.data is not None:
+        config = only_task_of(options.data, config)
+    start: dict[str, dict[str, Tensor]] = {}
+    if options.data is not None or options.weights is not None:
+        config, start = starting_weights(weights, config, required=options.data is not None)
+    autoencoder = None
+    if config.image_weight:
+        autoencoder = load_autoencoder(weights / AUTOENCODER)
+        shape = dataclasses.replace(
+            config.image, num_codes=autoencoder.config.num_codes,
+            grid=options.size_px // autoencoder.config.cell_px,
+        )  # fmt: skip
+        config = dataclasses.replace(config, image=shape)
+    share = Share(accelerator.process_index, accelerator.num_processes)
+    sources = open_sources(options, config, tokenizer, share)
+    folder = options.resume or options.out
+    settings = json.dumps(dataclasses.asdict(config), indent=2)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if options.resume and (folder / SETTINGS).read_text("utf-8") != settings:
+            raise BadRequestError(f"{folder} holds a run with other settings; give the same flags")
+        (folder / SETTINGS).write_text(settings, "utf-8")
+    except OSError as error:
+        raise CacheWriteError(f"the run's folder {folder} cannot be used: {error}") from None
+    budget = Budget(
+        minutes=options.minutes, steps=options.steps,
+        checkpoint_minutes=options.checkpoint_minutes, sheet_minutes=options.sheet_minutes,
+    )  # fmt: skip
+    trunk = TrunkModel.from_dir(trunk_folder)
+    trainer = Trainer(
+        folder, config, trunk, tokenizer, autoencoder, sources, budget, accelerator, start
+    )
+    last = trainer.run()
+    if options.json and accelerator.is_main_process:
+        print_json(last)
+
+
+def main(arguments: list[str]) -> None:
+    if arguments and arguments[0] == "autoencoder":
+        from mtgen.train.autoencoder import main as autoencoder
+
+        return autoencoder(arguments[1:])
+    return train(build_parser().parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

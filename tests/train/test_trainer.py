@@ -1,0 +1,276 @@
+"""Training runs on tiny models: they learn, resume, and are the same in one process and two."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+
+from mtgen.data.pack import pack
+from mtgen.errors import BadRequestError, SettingError, UnknownNameError
+from mtgen.model.autoencoder import Autoencoder
+from mtgen.model.checkpoint import AUTOENCODER, TRANSLATION_EXPERT, save_weights
+from mtgen.model.tokenizer import ChatTokenizer
+from mtgen.model.transformer import TrunkModel
+from mtgen.train.config import PRESETS, lr_share, preset
+from mtgen.train.loop import STATE, Budget, Sources, Trainer, make_accelerator
+from mtgen.train.report import METRICS
+from mtgen.train.streams import (
+    IGNORED,
+    CsvPairs,
+    Share,
+    TranslationStream,
+    captioned,
+    folder_pictures,
+    packed_pictures,
+)
+from tests.conftest import save_tiny
+from tests.data.test_pictures import BUILT, picture_store
+from tests.model.test_autoencoder import TINY as TINY_AUTOENCODER
+
+SIZE_PX = 64
+IMAGE = dataclasses.replace(PRESETS["tiny"].image, grid=4, num_codes=2, patch=2)
+PAIRS = """en,de
+The cat sleeps.,Die Katze schläft.
+The dog runs.,Der Hund läuft.
+A bird sings in the tree.,Ein Vogel singt im Baum.
+Where is the station?,Wo ist der Bahnhof?
+"""
+
+
+@pytest.fixture(scope="module")
+def trunk_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trunk")
+    save_tiny(folder, head_dim=64, num_attention_heads=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A folder with a tiny random autoencoder."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    save_weights(folder / AUTOENCODER, Autoencoder(TINY_AUTOENCODER), TINY_AUTOENCODER)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """Packed pictures of a tiny build."""
+    from mtgen.data.build import BuildOptions
+    from mtgen.data.images.build import build
+
+    folder = tmp_path_factory.mktemp("packed")
+    options = BuildOptions(out=folder / "out", only=BUILT, workers=1, progress=False)
+    build(options, picture_store(folder / "packages"))
+    pack("images", folder / "out", folder / "pack")
+    return folder / "pack"
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text(PAIRS, "utf-8")
+    return path
+
+
+@pytest.fixture
+def make(trunk_folder, packed, tmp_path, pairs):
+    """Builds a trainer over pictures and pairs, in float32 on the CPU."""
+
+    def build(name, steps, *, wrap=lambda stream: stream, checkpoint_minutes=0.0, **changes):
+        changes = {"image": IMAGE, "image_batch": 4, "translate_batch": 4, **changes}
+        config = preset("tiny", **changes)
+        tokenizer = ChatTokenizer(trunk_folder)
+        torch.manual_seed(0)
+        autoencoder = Autoencoder(TINY_AUTOENCODER)
+        pictures = packed_pictures(
+            packed, config.image_batch, Share(), num_workers=0, size_px=SIZE_PX, seed=0
+        )
+        sources = Sources(
+            pictures=wrap(pictures),
+            pairs=TranslationStream(CsvPairs(pairs, tokenizer), tokenizer, 4, Share(), 0),
+        )
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        return Trainer(
+            folder, config, TrunkModel.from_dir(trunk_folder), tokenizer, autoencoder, sources,
+            Budget(steps=steps, checkpoint_minutes=checkpoint_minutes, sheet_minutes=1e9),
+            make_accelerator(True, "float32", False),
+        )  # fmt: skip
+
+    return build
+
+
+def curve(folder):
+    lines = [json.loads(line) for line in (folder / METRICS).read_text("utf-8").splitlines()]
+    return [
+        (line["step"], line["loss/image"], line.get("loss/translate"))
+        for line in lines if "loss/image" in line
+    ]  # fmt: skip
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def killed_after(batches):
+    def wrap(stream):
+        def limited(first):
+            for number, batch in enumerate(stream(first)):
+                if number == batches:
+                    raise Killed
+                yield batch
+
+        return limited
+
+    return wrap
+
+
+@pytest.mark.parametrize("reuse", [1, 2])
+def test_a_run_that_is_killed_goes_on_with_the_same_curve(make, tmp_path, reuse):
+    make("whole", 8, reuse=reuse).run()
+    whole = curve(tmp_path / "whole")
+    assert [step for step, *_ in whole] == list(range(1, 9))
+    with pytest.raises(Killed):
+        make("broken", 8, reuse=reuse, wrap=killed_after(4 // reuse)).run()
+    before = len(curve(tmp_path / "broken"))
+    assert 0 < before < 8
+    resumed = make("broken", 8, reuse=reuse)
+    assert resumed.step > 0
+    resumed.run()
+    broken = {step: losses for step, *losses in curve(tmp_path / "broken")}
+    assert broken == {step: losses for step, *losses in whole}
+
+
+def test_both_tasks_are_learned_in_one_run_and_exported(make, tmp_path, trunk_folder, weights):
+    import mtgen
+
+    trainer = make("learn", 40, lr=1e-2, low_rank_lr=1e-2, prompt_dropout=0.0)
+    trainer.run()
+    losses = curve(tmp_path / "learn")
+    for task in (1, 2):
+        first, last = (sum(line[task] for line in part) for part in (losses[:5], losses[-5:]))
+        assert last < 0.8 * first
+    assert (tmp_path / "learn" / TRANSLATION_EXPERT).is_file()
+    assert list((tmp_path / "learn").glob("samples-*.png"))
+    (tmp_path / "learn" / AUTOENCODER).write_bytes((weights / AUTOENCODER).read_bytes())
+    pipeline = mtgen.load(trunk_folder, weights=tmp_path / "learn", progress=False)
+    assert pipeline.image("a red axe", seed=1).images[0].size == (256, 256)
+
+
+def test_a_run_of_other_experts_is_not_resumed(make, tmp_path):
+    make("mixed", 1).run()
+    with pytest.raises(BadRequestError, match="is of a run with other experts"):
+        make("mixed", 1, translate_weight=0.0)
+    (tmp_path / "mixed" / STATE).write_bytes(b"broken")
+    with pytest.raises(BadRequestError, match="cannot be read .* delete it to start anew"):
+        make("mixed", 1)
+
+
+def test_two_processes_are_one_with_the_doubled_batch(
+    shell, trunk_folder, weights, packed, pairs, tmp_path
+):
+    common = [
+        "-m", "mtgen.train", "--steps", 4, "--preset", "tiny", "--cpu", "--precision", "float32",
+        "--pack", packed, "--weights", weights, "--trunk", trunk_folder, "--size-px", SIZE_PX,
+        "--workers", 0, "--translate-weight", 0, "--sheet-minutes", 1000,
+    ]  # fmt: skip
+    one = shell(*common, "--out", tmp_path / "one", "--image-batch", 8, timeout=300)
+    assert one.returncode == 0, one.stderr
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node", 2]
+    two = shell(*launch, *common, "--out", tmp_path / "two", "--image-batch", 4, timeout=300)
+    assert two.returncode == 0, two.stderr
+    for alone, together in zip(curve(tmp_path / "one"), curve(tmp_path / "two"), strict=True):
+        assert together[:2] == pytest.approx(alone[:2], rel=1e-4)
+    assert '"processes": 2' in (tmp_path / "two" / METRICS).read_text("utf-8")
+
+
+def test_the_rate_rises_stays_and_falls_to_nothing():
+    config = preset("tiny", warmup=0.1, decay=0.4)
+    shares = [lr_share(done / 100, config) for done in range(101)]
+    assert shares[0] < 0.01
+    assert shares[10:60] == [1.0] * 50
+    assert shares[80] == pytest.approx(0.5)
+    assert shares[100] == 0
+
+
+def test_pairs_are_batched_in_both_directions_and_only_targets_count(pairs, trunk_folder):
+    tokenizer = ChatTokenizer(trunk_folder)
+    stream = TranslationStream(CsvPairs(pairs, tokenizer), tokenizer, 4, Share(), 0)
+    texts = set()
+    for step in range(8):
+        batch = stream(step)
+        for ids, targets in zip(batch.ids, batch.targets, strict=True):
+            learned = targets[targets != IGNORED]
+            assert int(learned[-1]) in tokenizer.eos_ids
+            given = int((targets != IGNORED).nonzero()[0]) + 1
+            head = tokenizer.decode(ids[:given].tolist())
+            texts.add((head, tokenizer.decode(learned.tolist())))
+    assert ("English to German:\nThe dog runs.\n", "Der Hund läuft.") in texts
+    assert ("German to English:\nDer Hund läuft.\n", "The dog runs.") in texts
+
+
+def test_processes_share_a_step_of_pairs(pairs, trunk_folder):
+    tokenizer = ChatTokenizer(trunk_folder)
+    source = CsvPairs(pairs, tokenizer)
+    whole = TranslationStream(source, tokenizer, 4, Share(), 0)(3)
+    halves = [TranslationStream(source, tokenizer, 2, Share(rank, 2), 0)(3) for rank in (0, 1)]
+    mine = sorted(row[row > 0].tolist() for half in halves for row in half.ids)
+    assert mine == sorted(row[row > 0].tolist() for row in whole.ids)
+
+
+def test_own_pictures_are_read_with_their_captions(tmp_path):
+    from PIL import Image
+
+    for name, colour in (("a.png", "red"), ("b.jpg", "blue")):
+        Image.new("RGB", (90, 60), colour).save(tmp_path / name)
+    with pytest.raises(BadRequestError, match="has no captioned pictures"):
+        captioned(tmp_path)
+    (tmp_path / "a.txt").write_text("a red page")
+    assert [text for _, text in captioned(tmp_path)] == ["a red page"]
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.png,red\nb.jpg,blue\n")
+    stream = folder_pictures(tmp_path, 4, Share(), num_workers=0, size_px=32, seed=0)
+    pixels, captions = next(stream(0))
+    assert pixels.shape == (4, 3, 32, 32)
+    assert sorted(captions) == ["blue", "blue", "red", "red"]
+    by_caption = dict(zip(captions, pixels, strict=True))
+    assert by_caption["red"][0].float().mean() > 250
+    (tmp_path / "metadata.csv").write_text("file_name,text\nc.png,green\n")
+    with pytest.raises(BadRequestError, match="names c.png, which is not in"):
+        captioned(tmp_path)
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.png,\n")
+    with pytest.raises(BadRequestError, match="row 1 .* lacks file_name or text"):
+        captioned(tmp_path)
+
+
+def test_own_pairs_need_two_languages(tmp_path, trunk_folder):
+    path = tmp_path / "pairs.csv"
+    path.write_text("en,nl\nyes,ja\n")
+    with pytest.raises(BadRequestError, match="must have two columns named by language"):
+        CsvPairs(path, ChatTokenizer(trunk_folder))
+    path.write_text("en,de\n")
+    with pytest.raises(BadRequestError, match="holds no sentence pair"):
+        CsvPairs(path, ChatTokenizer(trunk_folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image_weight": 0.0, "translate_weight": 0.0}, "one must be above"),
+        ({"text_weight": 1.0}, "add --unfreeze"),
+        ({"reuse": 0}, "reuse must be at least 1"),
+        ({"ema": 1.0}, "ema must be from 0 to below 1"),
+        ({"warmup": 0.7, "decay": 0.7}, "are more than the whole run"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(SettingError, match=message):
+        preset("tiny", **changes)
+
+
+def test_unknown_presets_and_settings_are_named():
+    with pytest.raises(UnknownNameError, match="no preset named 'smal'. Did you mean 'small'"):
+        preset("smal")
+    with pytest.raises(UnknownNameError, match="no setting named 'learning_rate'"):
+        preset("tiny", learning_rate=1.0)
