@@ -25,6 +25,9 @@ def parse(arguments: list[str]) -> Namespace:
     parser.add_argument(
         "--trunk", metavar="PATH", help="checkpoint folder instead of the pinned one"
     )
+    parser.add_argument(
+        "--weights", metavar="PATH", help="folder of trained experts instead of this release's"
+    )
     parser.add_argument("--mcp", action="store_true", help="serve the endpoints to MCP clients too")
     options = parser.parse_args(arguments)
     if not 1 <= options.port <= 65535:
@@ -57,7 +60,7 @@ def main(arguments: list[str]) -> None:
     def load():
         import mtgen
 
-        return mtgen.load(options.trunk)
+        return mtgen.load(options.trunk, weights=options.weights)
 
     model = SharedModel(load)
     page = ui.build_app(model)

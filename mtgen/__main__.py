@@ -1,14 +1,16 @@
-"""`python -m mtgen text | bench`: the model in the shell."""
+"""`python -m mtgen text | image | bench`: the model in the shell."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
+from pathlib import Path
 
 from mtgen.cli import Parser, print_json, run
-from mtgen.errors import BadRequestError
-from mtgen.requests import TextRequest, Timings
+from mtgen.errors import BadRequestError, CacheWriteError
+from mtgen.requests import ImageGeneration, ImageRequest, TextRequest, Timings
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -27,6 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     text.add_argument("--json", action="store_true", help="one JSON object on standard output")
     text.set_defaults(run=run_text)
 
+    add_image(commands)
+
     bench = commands.add_parser(
         "bench",
         help="measure speed",
@@ -37,26 +41,55 @@ def build_parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true", help="one JSON object on standard output")
     bench.set_defaults(run=run_bench)
 
-    for command in (text, bench):
+    for command in commands.choices.values():
         command.add_argument(
-            "--trunk", metavar="PATH", help="checkpoint folder instead of the pinned trunk"
-        )
+            "--trunk", metavar="PATH", default=None,
+            help="checkpoint folder instead of the pinned trunk",
+        )  # fmt: skip
     return parser
+
+
+def add_image(commands: argparse._SubParsersAction) -> None:
+    """The command `image`; its settings are absent where they were not given."""
+    image = commands.add_parser(
+        "image",
+        help="draw a prompt",
+        description="Draws a prompt as PNG files that carry their settings.",
+        argument_default=argparse.SUPPRESS,
+    )
+    add = image.add_argument
+    add("prompt", nargs="?",
+        help="what to draw, in English, French, German or Spanish; '-' reads standard input",
+    )  # fmt: skip
+    add("-o", "--out", metavar="FILE", default=None, type=Path,
+        help="PNG file or folder; several pictures get -1, -2, ...; "
+        "without it a name from prompt and seed")  # fmt: skip
+    add("--from", dest="source", metavar="FILE", type=Path, default=None,
+        help="take the settings of a picture; those given beside it win")  # fmt: skip
+    defaults = {field.name: field.default for field in dataclasses.fields(ImageRequest)}
+    for flag, name, kind, metavar, what in (
+        ("--negative", "negative_prompt", str, "TEXT", "what not to draw"),
+        ("--style", "style", str, "NAME", "look, such as fluent-emoji-3d; a wrong one lists all"),
+        ("--size", "size_px", int, "PX", "side in pixels"),
+        ("--steps", "num_inference_steps", int, "N", "rounds of drawing"),
+        ("--guidance", "guidance_scale", float, "G", "how much the prompt counts"),
+        ("--temperature", "temperature", float, "T", "0 takes the likeliest always"),
+        ("--seed", "seed", int, "S", "makes the same picture again"),
+        ("--num-images", "num_images", int, "N", "pictures; each has the next seed"),
+    ):
+        default = "" if defaults[name] in (None, "") else f" (default: {defaults[name]})"
+        add(flag, dest=name, type=kind, metavar=metavar, help=what + default)
+    add("--json", action="store_true", default=False, help="one JSON object on standard output")
+    add("--weights", metavar="PATH", default=None,
+        help="folder of trained experts instead of those of this release")  # fmt: skip
+    image.set_defaults(run=run_image)
 
 
 def run_text(options: argparse.Namespace) -> None:
     import mtgen
 
-    prompt = options.prompt
-    if prompt == "-":
-        try:
-            prompt = sys.stdin.read()
-        except UnicodeDecodeError as error:
-            raise BadRequestError(
-                f"standard input is not UTF-8 text (byte {error.start}); convert it first"
-            ) from None
     request = TextRequest(
-        prompt=prompt,
+        prompt=typed(options.prompt),
         system=options.system,
         max_new_tokens=options.max_new_tokens,
         temperature=options.temperature,
@@ -73,12 +106,117 @@ def run_text(options: argparse.Namespace) -> None:
     print(summary(stream.generation.timings, stream.generation.seed), file=sys.stderr)
 
 
+def typed(prompt: str) -> str:
+    """The prompt itself; `-` stands for what comes in on standard input.
+
+    Raises:
+        BadRequestError: that is not text.
+    """
+    if prompt != "-":
+        return prompt
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise BadRequestError(
+            f"standard input is not UTF-8 text (byte {error.start}); convert it first"
+        ) from None
+
+
 def summary(timings: Timings, seed: int) -> str:
     """`87 tokens at 84.2 tokens/s, first after 0.09 s, seed 12345`."""
     count = timings.num_new_tokens
     speed = f" at {timings.tokens_per_s:.1f} tokens/s" if timings.tokens_per_s else ""
     first = f", first after {timings.first_token_s:.2f} s" if count else ""
     return f"{count} token{'s' if count != 1 else ''}{speed}{first}, seed {seed}"
+
+
+def run_image(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    import mtgen
+    from mtgen.png import read_settings, save_png, settings_of
+
+    names = {field.name for field in dataclasses.fields(ImageRequest)}
+    given = {name: value for name, value in vars(options).items() if name in names}
+    if "prompt" in given:
+        given["prompt"] = typed(given["prompt"])
+    was = None
+    source: Path | None = options.source
+    if source is not None:
+        was = read_settings(source)
+        if was.is_sheet:
+            raise BadRequestError(
+                f"{source.name} is a sheet of {len(was.seeds) * len(was.guidance_scales)} "
+                "pictures; name one by --seed and --guidance, with its prompt instead of --from"
+            )
+        request = dataclasses.replace(was.request, **given)
+    elif "prompt" in given:
+        request = ImageRequest(**given)
+    else:
+        raise BadRequestError("give a prompt, or --from with a picture to draw again")
+    check_target(options.out)
+
+    stream = mtgen.load(options.trunk, weights=options.weights).image_stream(request)
+    with tqdm(total=request.num_inference_steps, desc="drawing", unit="step", disable=None) as bar:
+        for preview in stream:
+            bar.total = preview.num_steps
+            bar.update()
+    generation = stream.generation
+    paths = targets(options.out, generation)
+    for index, (path, image) in enumerate(zip(paths, generation.images, strict=True)):
+        save_png(path, image, settings_of(generation, index))
+    if source and was and was.model != generation.model:
+        print(
+            f"note: {source.name} was drawn by {was.model} and this by "
+            f"{generation.model}: the pictures differ",
+            file=sys.stderr,
+        )
+    if options.json:
+        print_json({**generation.as_dict(), "files": [str(path) for path in paths]})
+        return
+    print(*paths, sep="\n")
+    count, seconds = len(paths), generation.timings.total_s
+    print(
+        f"{count} picture{'s' if count != 1 else ''} in {seconds:.1f} s, "
+        f"seed {', '.join(map(str, generation.seeds))}",
+        file=sys.stderr,
+    )
+
+
+def check_target(out: Path | None) -> None:
+    """Refuses a file that cannot be written, before anything is drawn.
+
+    Raises:
+        BadRequestError: not a name of a PNG file in a folder that is there.
+        CacheWriteError: the folder cannot be written to.
+    """
+    folder = Path() if out is None else out if out.is_dir() else out.parent
+    if out is not None and out != folder and out.suffix.lower() != ".png":
+        raise BadRequestError(f"{out} must end in .png: only PNG files carry their settings")
+    if not folder.is_dir():
+        raise BadRequestError(f"cannot write to {folder}: there is no such folder; make it first")
+    if not os.access(folder, os.W_OK):
+        raise CacheWriteError(f"cannot write to {folder.resolve()}: choose another place with -o")
+
+
+def targets(out: Path | None, generation: ImageGeneration) -> list[Path]:
+    """Where each picture goes; names that we choose never replace a file."""
+    from mtgen.png import file_name, settings_of
+
+    count = len(generation.images)
+    if out is not None and not out.is_dir():
+        if count == 1:
+            return [out]
+        return [out.with_stem(f"{out.stem}-{number}") for number in range(1, count + 1)]
+    paths = []
+    for index in range(count):
+        name = (out or Path()) / file_name(settings_of(generation, index).request)
+        path, number = name, 1
+        while path.exists():
+            number += 1
+            path = name.with_stem(f"{name.stem}-{number}")
+        paths.append(path)
+    return paths
 
 
 def run_bench(options: argparse.Namespace) -> None:

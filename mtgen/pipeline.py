@@ -57,6 +57,8 @@ class Pipeline:
         """Where the trained experts lie."""
         self._experts_lock = threading.Lock()
         self._image: tuple[Autoencoder, ImageExpert] | None = None
+        self.image_model = self.model
+        """The same with the image expert's fingerprint, once that is loaded."""
 
     @classmethod
     def load(
@@ -113,8 +115,10 @@ class Pipeline:
         with self._experts_lock:
             if self._image is None:
                 autoencoder = load_autoencoder(self.weights / AUTOENCODER)
-                expert, _ = load_image_expert(self.runtime.config, self.weights / IMAGE_EXPERT)
+                path = self.weights / IMAGE_EXPERT
+                expert, _ = load_image_expert(self.runtime.config, path)
                 self._image = autoencoder, expert
+                self.image_model = f"{self.model}+image-{sha256_of(path)[:8]}"
             return self._image
 
     def image_stream(
@@ -134,7 +138,7 @@ class Pipeline:
         request = as_request(ImageRequest, request, settings)
         autoencoder, expert = self.image_experts()
         return ImageStream(
-            request, self.runtime, self.tokenizer, autoencoder, expert, self.model, stop
+            request, self.runtime, self.tokenizer, autoencoder, expert, self.image_model, stop
         )
 
     def image(self, request: ImageRequest | str, **settings: Any) -> ImageGeneration:

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evals.metrics.stats import AGGREGATES, Score, bootstrap_ci
+from evals.metrics.stats import AGGREGATES, Score, bootstrap_ci, paired_difference
 from mtgen.errors import UnknownNameError
 
 FOLDER = Path(__file__).parent
@@ -59,14 +59,69 @@ def _timing(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None
     return None if value is None else {"predictions": value}
 
 
+def _similarities(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not record.get("images"):
+        return None
+    from evals.judge.scoring import similarities
+
+    return {"predictions": json.dumps(similarities(record, options.get("lang")))}
+
+
+def _two_languages(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not record.get("images"):
+        return None
+    from evals.judge.scoring import similarities
+
+    own, english = (similarities(record, lang) for lang in (options["lang"], "en"))
+    return {"predictions": json.dumps(own), "references": json.dumps(english)}
+
+
+def _scene(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not record.get("images"):
+        return None
+    from evals.judge.scoring import found_things
+
+    wanted = json.dumps(record["sample"]["wanted"])
+    return {"predictions": json.dumps(found_things(record)), "references": wanted}
+
+
+def _embedded(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not record.get("images"):
+        return None
+    from evals.judge.scoring import scaled, vectors
+
+    return {"predictions": json.dumps([scaled(row).tolist() for row in vectors(record)])}
+
+
 EXTRACT: dict[str, tuple[str, Callable[[Record, Mapping[str, Any]], dict[str, Any] | None]]] = {
     "instruction_following": ("text", _checked),
     "distinct_n": ("text", _text),
     "repetition": ("text", _text),
     "perplexity": ("likelihood", _likelihood),
     "latency": ("text", _timing),
+    "r_precision": ("image", _similarities),
+    "language_gap": ("image", _two_languages),
+    "scene_exact": ("image", _scene),
+    "frechet_distance": ("image", _embedded),
+    "kernel_distance": ("image", _embedded),
 }
 """For each metric the kind of sample that it scores, and its inputs from one record."""
+
+INSTRUMENTS = {
+    "r_precision": "judge",
+    "language_gap": "judge",
+    "scene_exact": "detector",
+    "frechet_distance": "judge",
+    "kernel_distance": "judge",
+}
+"""The trained instrument that a metric reads pictures with; its hash is in the signature."""
+
+FOR_EXTRACT = ("of", "lang", "category")
+"""Options that choose what is taken from a record, or which records; the metric is not told."""
+
+
+Paired = tuple[float, tuple[float, float] | None]
+"""A difference and its 95% interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +143,37 @@ class MetricUse:
     def signature(self) -> str:
         """What the number is, without how its interval was made."""
         options = "".join(f"|{k}:{v}" for k, v in self.options.items())
+        if instrument := INSTRUMENTS.get(self.metric):
+            from evals.judge.weights import fingerprint
+
+            options += f"|{instrument}:{fingerprint(instrument)}"
         metric = load_metric(self.metric)
         return f"{self.metric}{options}|agg:{metric.aggregate}|v:{metric.version}"
 
+    def check_ready(self) -> None:
+        """Refuses before a long run what would fail after it.
+
+        Raises:
+            WeightsNotFoundError: the instrument has not been trained.
+        """
+        if instrument := INSTRUMENTS.get(self.metric):
+            from evals.judge.weights import check_there
+
+            check_there(instrument)
+
+    def inputs(self, records: Sequence[Record]) -> dict[str, dict[str, Any] | None]:
+        """What the metric takes from each record it applies to, by sample id."""
+        kind, extract = EXTRACT[self.metric]
+        category = self.options.get("category")
+        return {
+            r["id"]: extract(r, self.options)
+            for r in records
+            if r["kind"] == kind and category in (None, r["sample"].get("category"))
+        }
+
     def parts(self, records: Sequence[Record]) -> tuple[dict[str, list[float]], int]:
         """Per-sample parts by sample id, and how many samples could not be scored."""
-        kind, extract = EXTRACT[self.metric]
-        relevant = [r for r in records if r["kind"] == kind]
-        inputs = {r["id"]: extract(r, self.options) for r in relevant}
+        inputs = self.inputs(records)
         scored = {name: given for name, given in inputs.items() if given is not None}
         if not scored:
             return {}, len(inputs)
@@ -103,7 +181,7 @@ class MetricUse:
         for given in scored.values():
             for column, value in given.items():
                 columns.setdefault(column, []).append(value)
-        options = {k: v for k, v in self.options.items() if k != "of"}
+        options = {k: v for k, v in self.options.items() if k not in FOR_EXTRACT}
         rows = load_metric(self.metric).compute(**columns, **options)["per_sample"]
         parts = {name: row for name, row in zip(scored, rows, strict=True) if row is not None}
         return parts, len(inputs) - len(parts)
@@ -124,3 +202,24 @@ class MetricUse:
             higher_is_better=self.higher_is_better,
             signature=self.signature() + (f"|ci:{interval.method}" if interval else ""),
         )
+
+    def paired(
+        self, a: Sequence[Record], b: Sequence[Record]
+    ) -> tuple[float | None, float | None, Paired | None, int, int]:
+        """Both runs over the samples that both scored.
+
+        Returns:
+            Score of A, of B, the difference B - A with its interval, samples, samples left out;
+            None where no sample was scored in both.
+        """
+        parts_a, n_unscored = self.parts(a)
+        parts_b = self.parts(b)[0]
+        common = [name for name in parts_a if name in parts_b]
+        n_left_out = len(parts_a) + n_unscored - len(common)
+        if not common:
+            return None, None, None, 0, n_left_out
+        rows_a, rows_b = [parts_a[n] for n in common], [parts_b[n] for n in common]
+        aggregate = load_metric(self.metric).aggregate
+        combine = AGGREGATES[aggregate]
+        difference = paired_difference(rows_a, rows_b, aggregate)
+        return combine(rows_a), combine(rows_b), difference, len(common), n_left_out

@@ -53,6 +53,14 @@ def _median(parts: np.ndarray) -> np.ndarray:
     return np.median(parts[0], axis=-1)
 
 
+def _ratio(parts: np.ndarray) -> np.ndarray:
+    return parts[0].sum(-1) / parts[1].sum(-1)
+
+
+def _ratio_difference(parts: np.ndarray) -> np.ndarray:
+    return _ratio(parts[:2]) - _ratio(parts[2:])
+
+
 def _exp_ratio(parts: np.ndarray) -> np.ndarray:
     return np.exp(parts[0].sum(-1) / parts[1].sum(-1))
 
@@ -60,6 +68,8 @@ def _exp_ratio(parts: np.ndarray) -> np.ndarray:
 _VECTORISED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "mean": _mean,
     "median": _median,
+    "ratio": _ratio,
+    "ratio_difference": _ratio_difference,
     "exp_ratio": _exp_ratio,
 }
 
@@ -85,6 +95,9 @@ def bootstrap_ci(rows: Rows, aggregate: str) -> Interval | None:
     parts = np.asarray(rows, np.float64).T
     if aggregate == "mean" and _is_binary(parts) and np.all(parts[0] == parts[0][0]):
         return Interval(ci95=_wilson(int(parts[0].sum()), len(rows)), method="wilson")
+    if aggregate == "ratio" and (np.all(parts[0] == parts[1]) or not parts[0].any()):
+        passed = len(rows) if parts[0].any() else 0  # samples count, however much is in each
+        return Interval(ci95=_wilson(passed, len(rows)), method="wilson")
     return Interval(ci95=_percentiles(parts, _VECTORISED[aggregate]), method=_method())
 
 
@@ -112,6 +125,23 @@ def paired_difference(a: Rows, b: Rows, aggregate: str) -> tuple[float, tuple[fl
             limits = {0: (low - 1, 1 - low), 1: (low, 1.0), -1: (-1.0, -low)}
             return value, limits[int(change[0])]
     return value, _percentiles(both, difference)
+
+
+def jackknife_ci(value: float, left_out: Sequence[float]) -> Interval | None:
+    """95% interval of a statistic that is no mean of samples; None for fewer than two groups.
+
+    Args:
+        value: Of all samples.
+        left_out: Of all samples but one group's, for each group; the groups are about equal.
+
+    Source: Efron and Tibshirani 1993, chapter 11.
+    """
+    n = len(left_out)
+    if n < 2:
+        return None
+    spread = np.asarray(left_out, np.float64)
+    error = math.sqrt((n - 1) / n * float(((spread - spread.mean()) ** 2).sum()))
+    return Interval(ci95=(value - 1.96 * error, value + 1.96 * error), method=f"jackknife{n}")
 
 
 def _is_binary(parts: np.ndarray) -> bool:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.metrics import load_metric
-from evals.metrics.stats import AGGREGATES, Score, paired_difference
+from evals.metrics.stats import Score
 from evals.runner.records import RunFolder
 from evals.suites import find_suite
 from mtgen.errors import RecordsError
@@ -38,6 +37,9 @@ def read_run(folder: Path) -> Run:
     if not records:
         raise RecordsError(f"{folder} has no records yet; run the suite first")
     suite = find_suite(manifest["suite"])
+    for record in records:
+        if record.get("images"):
+            record["folder"] = str(folder)
     scores = [use.score(records) for use in suite.metrics]
     return Run(folder=folder, manifest=manifest, records=records, scores=scores)
 
@@ -80,25 +82,17 @@ def compare(a: Run, b: Run) -> list[Difference]:
             )
     differences = []
     for use in find_suite(a.manifest["suite"]).metrics:
-        parts_a, n_unscored = use.parts(a.records)
-        parts_b = use.parts(b.records)[0]
-        n_all = len(parts_a) + n_unscored
-        common = [name for name in parts_a if name in parts_b]
-        rows_a, rows_b = [parts_a[n] for n in common], [parts_b[n] for n in common]
-        aggregate = load_metric(use.metric).aggregate
-        value: float | None = None
-        ci95 = None
-        if common:
-            value, ci95 = paired_difference(rows_a, rows_b, aggregate)
+        value_a, value_b, paired, n, n_left_out = use.paired(a.records, b.records)
+        value, ci95 = paired or (None, None)
         differences.append(
             Difference(
                 name=use.name,
-                a=AGGREGATES[aggregate](rows_a) if common else None,
-                b=AGGREGATES[aggregate](rows_b) if common else None,
+                a=value_a,
+                b=value_b,
                 difference=value,
                 ci95=ci95,
-                n=len(common),
-                n_unscored=n_all - len(common),
+                n=n,
+                n_unscored=n_left_out,
                 unit=use.unit,
                 higher_is_better=use.higher_is_better,
                 signature=use.signature(),

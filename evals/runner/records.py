@@ -13,7 +13,10 @@ from mtgen.errors import CacheWriteError, RecordsError
 MANIFEST = "run.json"
 RECORDS = "records.jsonl"
 
-IDENTITY = ("suite", "suite_sha256", "model", "weights_sha256", "seed", "limit", "settings")
+IDENTITY = (
+    "suite", "suite_sha256", "model", "weights_sha256", "experts_sha256", "seed", "limit",
+    "settings",
+)  # fmt: skip
 """What must be equal for a run to be resumed."""
 
 
@@ -34,6 +37,9 @@ class Record:
     nll: float | None = None
     """Negative log-likelihood in nats, summed over tokens."""
     num_tokens: int | None = None
+    images: list[dict[str, Any]] | None = None
+    """Of each picture: `lang` of its prompt, `seed`, `file` within the run's folder."""
+    seconds_per_picture: float | None = None
     error: str | None = None
     """Why there is no output; the sample then counts as unscored."""
 
@@ -55,10 +61,10 @@ class RunFolder:
         if path.exists():
             there = self.manifest()
             for key in IDENTITY:
-                if there.get(key) != manifest[key]:
+                if there.get(key) != manifest.get(key):
                     raise RecordsError(
                         f"{self.folder} holds a run with {key}={there.get(key)!r}, not "
-                        f"{manifest[key]!r}; choose another --out"
+                        f"{manifest.get(key)!r}; choose another --out"
                     )
             return
         try:

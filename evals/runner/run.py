@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from evals.runner.pictures import draw_sample, experts_sha256
 from evals.runner.records import Record, RunFolder
-from evals.suites import Suite, TextSample
-from evals.suites.base import Sample
+from evals.suites import ImageSample, Suite, TextSample
+from evals.suites.base import KINDS, Sample
 from mtgen import TextRequest, __version__
 from mtgen.errors import BadRequestError
 from mtgen.requests import check_number
@@ -29,12 +30,24 @@ def sample_seed(run_seed: int, sample_id: str) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-def ask(pipeline: Pipeline, sample: Sample, run_seed: int, settings: dict[str, Any]) -> Record:
-    """Gives one sample to the model; a request that it refuses becomes a record's `error`."""
+def kind_of(sample: Sample) -> str:
+    """The sample's kind, as in its file."""
+    return next(name for name, kind in KINDS.items() if isinstance(sample, kind))
+
+
+def ask(
+    pipeline: Pipeline, sample: Sample, run_seed: int, settings: dict[str, Any], folder: Path
+) -> Record:
+    """Gives one sample to the model; a request that it refuses becomes a record's `error`.
+
+    Pictures are kept in `folder`.
+    """
     asked = {**asdict(sample), "checks": list(getattr(sample, "checks", ()))}
+    seed = sample_seed(run_seed, sample.id)
     try:
+        if isinstance(sample, ImageSample):
+            return draw_sample(pipeline, sample, seed, settings, folder)
         if isinstance(sample, TextSample):
-            seed = sample_seed(run_seed, sample.id)
             generation = pipeline.text(
                 TextRequest(
                     prompt=sample.prompt,
@@ -64,8 +77,7 @@ def ask(pipeline: Pipeline, sample: Sample, run_seed: int, settings: dict[str, A
             num_tokens=len(scores),
         )
     except BadRequestError as error:
-        kind = "text" if isinstance(sample, TextSample) else "likelihood"
-        return Record(id=sample.id, kind=kind, sample=asked, error=str(error))
+        return Record(id=sample.id, kind=kind_of(sample), sample=asked, error=str(error))
 
 
 def check_limit(limit: int | None) -> None:
@@ -95,7 +107,7 @@ def run_suite(
         out: The run's folder; a run that was killed goes on where it stopped.
         seed: Of the whole run; each sample gets its own from it.
         limit: Only the first so many samples of each kind.
-        settings: Fields of `TextRequest` that differ from their defaults.
+        settings: Fields of the requests that differ from their defaults.
 
     Raises:
         RecordsError: `out` holds another run.
@@ -107,8 +119,11 @@ def run_suite(
     for kind in dict.fromkeys(map(type, everything)):
         samples += [s for s in everything if type(s) is kind][:limit]
     folder = RunFolder(out)
+    has_pictures = any(isinstance(sample, ImageSample) for sample in samples)
+    experts = {"experts_sha256": experts_sha256(pipeline)} if has_pictures else {}
     folder.begin(
-        {
+        experts
+        | {
             "suite": suite.name,
             "suite_sha256": suite.checksum,
             "model": pipeline.model,
@@ -127,7 +142,7 @@ def run_suite(
     bar = tqdm(samples, desc=suite.name, unit="sample", disable=None)
     for sample in bar:
         if sample.id not in done:
-            folder.append(ask(pipeline, sample, seed, settings or {}))
+            folder.append(ask(pipeline, sample, seed, settings or {}, out))
 
 
 def commit() -> str | None:

@@ -34,8 +34,27 @@ class LikelihoodSample:
     text: str
 
 
-Sample = TextSample | LikelihoodSample
-KINDS = {"text": TextSample, "likelihood": LikelihoodSample}
+@dataclass(frozen=True, kw_only=True)
+class ImageSample:
+    """A prompt to draw several times, or one prompt in several languages."""
+
+    id: str
+    prompts: dict[str, str]
+    """By language, English first; all mean the same."""
+    num_images: int
+    """Pictures of each prompt."""
+    style: str | None = None
+    """Key of `mtgen.data.images.sources.STYLES`, where the prompts name one."""
+    category: str | None = None
+    """Of a scene: one of `mtgen.data.images.scenes.CATEGORIES`."""
+    captions: tuple[str, ...] = ()
+    """For R-precision: what the pictures show, in English, then captions of other things."""
+    wanted: dict[str, Any] | None = None
+    """For scenes: what must be in the pictures, as `evals.judge.wanted.Wanted.as_dict`."""
+
+
+Sample = TextSample | LikelihoodSample | ImageSample
+KINDS = {"text": TextSample, "likelihood": LikelihoodSample, "image": ImageSample}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +96,8 @@ def read_samples(path: Path) -> tuple[Sample, ...]:
     for line in path.read_text("utf-8").splitlines():
         fields = json.loads(line)
         kind = KINDS[fields.pop("kind")]
-        if "checks" in fields:
-            fields["checks"] = tuple(fields["checks"])
+        for name in ("checks", "captions"):
+            if name in fields:
+                fields[name] = tuple(fields[name])
         samples.append(kind(**fields))
     return tuple(samples)

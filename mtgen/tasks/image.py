@@ -32,6 +32,9 @@ from mtgen.requests import (
 CHOICE_TEMPERATURE = 2.0
 """How far chance may overrule certainty in which places are settled first; falls to 0."""
 
+PREVIEWS = 4
+"""Times that a picture is decoded on the way, after the first; a decoding costs half a round."""
+
 Prompt = tuple[list[tuple[Tensor, Tensor]], Bool[Tensor, "B T"]]
 """What each layer of the expert reads, and which tokens are real."""
 
@@ -170,6 +173,7 @@ class ImagePreview:
     """Rounds drawn, from 1."""
     num_steps: int
     images: tuple[Image.Image, ...]
+    """As decoded last, not in every round."""
     seconds_left: float
 
 
@@ -250,7 +254,8 @@ class ImageStream:
                 break
             codes = next(rounds)
             step += 1
-            images = to_images(codes, self._expert, self._autoencoder, request.size_px)
+            if step in (1, num_steps) or step % (-(-num_steps // PREVIEWS)) == 0:
+                images = to_images(codes, self._expert, self._autoencoder, request.size_px)
             if step == 1:
                 first_preview_s = time.perf_counter() - self._started
             left = (time.perf_counter() - began) / step * (num_steps - step)

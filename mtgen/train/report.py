@@ -77,20 +77,8 @@ class Report:
         line |= {f"loss/{task}": total / self.steps for task, total in self.sums.items()}
         line |= self.extra
         self.extra = {}
-        world = trainer.accelerator.num_processes
-        pictures = (
-            trainer.config.image_batch * world * self.steps if trainer.sources.pictures else 0
-        )
-        tokens = sum(
-            trainer.totals[task] - self.before.get(task, 0.0)
-            for task in ("translate", "text") if task in trainer.totals
-        )  # fmt: skip
-        line["pictures_per_s"] = round(pictures / seconds, 1)
-        line["tokens_per_s"] = round(tokens / seconds, 1)
-        line["model_flop_share"] = round(
-            (pictures * picture_flops(trainer) + tokens * token_flops(trainer)) / seconds
-            / max(self.peak * world, 1), 3,
-        )  # fmt: skip
+        if self.steps:
+            line |= self.throughput(seconds)
         self.last = line
         self.began, self.steps, self.sums = time.perf_counter(), 0, {}
         self.before = dict(trainer.totals)
@@ -102,13 +90,32 @@ class Report:
             for name, value in line.items():
                 self.tracker.add_scalar(name, value, trainer.step)
         shown = [f"{name} {value:.4g}" for name, value in line.items() if "/" in name]
-        left = trainer.elapsed_s / max(trainer.done(), 1e-9) * (1 - trainer.done())
+        if "pictures_per_s" in line:
+            shown.append(f"{line['pictures_per_s']} pictures/s, {line['tokens_per_s']} tokens/s")
+            shown.append(f"{line['model_flop_share']:.0%} of peak")
+        left = trainer.elapsed_s / max(trainer.done(), 1e-9) * max(0.0, 1 - trainer.done())
         self.bar.n = min(self._place(), self.bar.total)
         self.bar.set_description_str(
-            f"step {trainer.step}, {', '.join(shown)}, {line['pictures_per_s']} pictures/s, "
-            f"{line['tokens_per_s']} tokens/s, {line['model_flop_share']:.0%} of peak, "
-            f"{left / 60:.1f} min left"
+            f"step {trainer.step}, {', '.join(shown)}, {left / 60:.1f} min left"
         )
+
+    def throughput(self, seconds: float) -> dict[str, float]:
+        """Pictures and target tokens a second, and the share of the machine's peak they took."""
+        trainer = self.trainer
+        world = trainer.accelerator.num_processes
+        pictures = 0
+        if trainer.sources.pictures is not None:
+            pictures = trainer.config.image_batch * world * self.steps
+        tokens = sum(
+            trainer.totals[task] - self.before.get(task, 0.0)
+            for task in ("translate", "text") if task in trainer.totals
+        )  # fmt: skip
+        operations = pictures * picture_flops(trainer) + tokens * token_flops(trainer)
+        return {
+            "pictures_per_s": round(pictures / seconds, 1),
+            "tokens_per_s": round(tokens / seconds, 1),
+            "model_flop_share": round(operations / seconds / max(self.peak * world, 1), 3),
+        }
 
     def validated(self, loss: float | None) -> None:
         """Puts a validation loss into the next line."""

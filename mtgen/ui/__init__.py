@@ -8,10 +8,13 @@ with without_stub_files():
     import gradio as gr
 from gradio.themes import Base, Soft
 
-from mtgen.ui import text
+from mtgen.ui import image, text
 from mtgen.ui.model import SharedModel
 
 TITLE = "mtgen"
+
+KEPT_S = (3_600, 86_400)
+"""How often files made for visitors are looked through, and the age at which they go."""
 
 INTRO = """
 # mtgen
@@ -24,16 +27,46 @@ CSS = """
 #chat .examples { grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
 #chat .example { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); }
 #chat .example:hover { border-color: var(--color-accent); }
-#status p { font-size: var(--text-sm); color: var(--body-text-color-subdued); margin: 0; }
+#status p, .status p {
+  margin: 0; font-size: var(--text-sm);
+  color: var(--body-text-color-subdued);
+}
 footer { opacity: .7; }
 @media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
+.chips .wrap { gap: 6px; }
+.chips label { padding: 4px 12px !important; border-radius: 999px !important; position: relative; }
+.chips label span { margin: 0 !important; }
+.chips input { position: absolute; opacity: 0; pointer-events: none; }
+.chips label:focus-within { outline: 2px solid var(--color-accent); outline-offset: 1px; }
+#picture-prompt .submit-button, #picture-prompt .stop-button {
+  padding: 6px 16px; border-radius: 999px; font-weight: 600;
+  background: var(--button-primary-background-fill); color: var(--button-primary-text-color);
+}
+#picture-prompt .stop-button { background: #b3261e; color: white; }
+#canvas { padding: 0; }
+#saves { gap: 8px; }
+#pictures .grid-wrap, #thumbnails .grid-wrap { min-height: 0; }
+.canvas { display: grid; gap: 8px; }
+.canvas.many { grid-template-columns: 1fr 1fr; }
+.canvas img { width: 100%; border-radius: var(--radius-lg); }
+.bar { height: 4px; margin-top: 8px; border-radius: 2px; overflow: hidden; }
+.bar { background: var(--border-color-primary); }
+.bar div { height: 100%; background: var(--color-accent); transition: width .2s; }
+table.settings { width: 100%; font-size: var(--text-sm); }
+table.settings, table.settings * { border: 0 !important; }
+table.settings th, table.settings td { padding: 2px 12px 2px 0 !important; }
+table.settings th { text-align: left; font-weight: 600; vertical-align: top; }
+table.settings td { overflow-wrap: anywhere; width: 100%; }
+#seed-row, #compare-row { align-items: end; }
 """
 
-# Escape stops the answer from wherever the focus is.
+# Escape stops what is being made on the tab in view, from wherever the focus is.
 HEAD = """
 <script>
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") document.querySelector("#prompt button.stop-button")?.click();
+  if (event.key !== "Escape") return;
+  for (const button of document.querySelectorAll("button.stop-button"))
+    if (button.offsetParent) button.click();
 });
 </script>
 """
@@ -51,9 +84,13 @@ def build_app(model: SharedModel) -> gr.Blocks:
     Args:
         model: The shared model; it may still be loading.
     """
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=False) as page:
+    with gr.Blocks(
+        title=TITLE, analytics_enabled=False, fill_width=False, delete_cache=KEPT_S
+    ) as page:
         gr.Markdown(INTRO)
         with gr.Tab("Text"):
             text.build_tab(model, page)
+        with gr.Tab("Image"):
+            image.build_tab(model, page)
     page.queue(max_size=64, default_concurrency_limit=8)
     return page

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,12 +21,12 @@ from mtgen.requests import (
     TextRequest,
 )
 from mtgen.ui.model import SharedModel
+from mtgen.ui.turns import PARALLEL, Turns, complaint, explained, whole
 
 REFRESH_S = 0.1
 """Seconds between updates of the page while text streams; each costs time on the same cores."""
 
-PARALLEL = 2
-"""Answers generated at once; the others queue and see their position."""
+BUSY = "the last answer is still being written; stop it first, with the square button or Esc"
 
 STOPPED_EARLY = "stopped before it began"
 
@@ -60,58 +59,6 @@ class Before:
     """What was typed or edited for the turn; goes back into the box."""
 
 
-@dataclass
-class Turn:
-    """One answer in the making, waiting in the queue or being written."""
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    discarded: bool = False
-    """The chat was cleared meanwhile: what was written so far is not wanted."""
-
-
-class Turns:
-    """Who is answering whom, so that Stop reaches the generation itself.
-
-    Gradio's own `cancels` only stops listening; the call would run on.
-    """
-
-    def __init__(self) -> None:
-        self._turns: dict[str | None, Turn] = {}
-        self._lock = threading.Lock()
-
-    def begin(self, session: str | None) -> None:
-        """Registers a session's turn.
-
-        Raises:
-            gr.Error: the session's last turn is not over.
-        """
-        with self._lock:
-            if session in self._turns:
-                raise complaint(
-                    "the last answer is still being written; stop it first, with the square "
-                    "button or Esc"
-                )
-            self._turns[session] = Turn()
-
-    def current(self, session: str | None) -> Turn | None:
-        """The turn that `begin` registered, until its end."""
-        return self._turns.get(session)
-
-    def stop(self, session: str | None, *, discard: bool = False) -> None:
-        """Ends a session's turn, waiting or running, within one token."""
-        turn = self.current(session)
-        if turn:
-            turn.discarded |= discard
-            turn.stop.set()
-
-    def end(self, session: str | None) -> None:
-        """Stops and forgets a session's turn."""
-        with self._lock:
-            turn = self._turns.pop(session, None)
-        if turn:
-            turn.stop.set()
-
-
 def pieces(
     model: SharedModel, request: TextRequest, stop: threading.Event | None = None
 ) -> Iterator[str | Generation]:
@@ -129,18 +76,8 @@ def pieces(
                 yield text
                 shown = time.monotonic()
         yield stream.generation
-    except MtgenError as error:
-        raise complaint(error) from None
     except Exception as error:
-        traceback.print_exc()
-        raise complaint(
-            f"the server failed with {type(error).__name__}; its log says more"
-        ) from error
-
-
-def complaint(reason: object) -> gr.Error:
-    """One sentence for the page and for API clients; nothing goes to the log."""
-    return gr.Error(str(reason), print_exception=False)
+        raise explained(error) from None
 
 
 def asked(**fields: Any) -> TextRequest:
@@ -197,15 +134,6 @@ def status(generation: Generation) -> str:
     return " · ".join([*parts, *generation.notes])
 
 
-def whole(value: float | None, name: str) -> int | None:
-    """Gradio's number boxes give floats; 3.0 means 3, and 3.5 is the user's mistake."""
-    if value is None:
-        return None
-    if float(value).is_integer():
-        return int(value)
-    raise complaint(f"{name} must be a whole number, got {value:g}")
-
-
 def position(index: int | tuple[int, int]) -> int:
     """Place of a message in the chat, from what Gradio's events carry."""
     return index if isinstance(index, int) else index[0]
@@ -213,7 +141,7 @@ def position(index: int | tuple[int, int]) -> int:
 
 def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     """Adds the tab's components and events to the page under construction."""
-    turns = Turns()
+    turns = Turns(BUSY)
 
     records = gr.State([])  # one `Generation.as_dict()` for each answer in the chat
     before = gr.State(Before())

@@ -63,3 +63,15 @@ def server(trunk_folder, tmp_path_factory) -> Iterator[Server]:
     running.wait()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def image_server(tiny_image_trunk, tiny_weights, tmp_path_factory) -> Iterator[Server]:
+    """The page with the tiny image expert."""
+    folder = tmp_path_factory.mktemp("image-server")
+    models = "--trunk", str(tiny_image_trunk), "--weights", str(tiny_weights)
+    env = {"GRADIO_TEMP_DIR": str(folder / "files"), "OMP_NUM_THREADS": "1"}
+    running = Server(*models, log=folder / "log.txt", env=env)
+    running.wait()
+    yield running
+    running.stop()

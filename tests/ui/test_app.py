@@ -69,9 +69,9 @@ def test_the_endpoint_streams_and_remembers_history(client):
     assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
 
 
-def test_the_endpoint_is_documented_and_is_the_only_one(client):
+def test_the_endpoints_are_documented_and_are_the_only_ones(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/text"]
+    assert list(endpoints) == ["/text", "/image"]
     names = [p["parameter_name"] for p in endpoints["/text"]["parameters"]]
     assert names[:3] == ["prompt", "system", "max_new_tokens"]
     assert endpoints["/text"]["description"].startswith("Answers a prompt with the shared model")
@@ -217,8 +217,7 @@ def test_mcp_clients_find_the_endpoint_and_call_it(tiny_trunk, tmp_path):
         names, text = asyncio.run(talk())
     finally:
         server.stop()
-    assert len(names) == 1
-    assert "text" in names[0]
+    assert [name.rpartition("_")[2] for name in names] == ["text", "image"]
     assert "seed" in text
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from functools import lru_cache
 from pathlib import Path
 
 from mtgen.data.archives import members
-from mtgen.data.parallel.pairs import LANGUAGES, Pair, normalise
+from mtgen.data.parallel.pairs import Pair, normalise
+from mtgen.model.language import identifier
 
 REASONS = {
     "empty": "one side has no letter",
@@ -90,23 +90,12 @@ MANY_LETTERS = 40
 """From here on, all 97 languages are considered, not only ours."""
 
 
-@lru_cache(maxsize=2)
-def identifier(ours_only: bool):
-    """py3langid's model, over our four languages or all of its own."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    if ours_only:
-        model.set_languages(["en", *LANGUAGES])
-    return model
-
-
 def is_language(text: str, lang: str) -> bool:
     """Whether a text may be in the language; the benefit of doubt goes to short ones."""
     letters = sum(map(str.isalpha, text))
     if letters < FEW_LETTERS:
         return True
-    found, probability = identifier(letters < MANY_LETTERS).classify(text)
+    found, probability = identifier(ours_only=letters < MANY_LETTERS).classify(text)
     return found == lang or probability < SURE
 
 
