@@ -217,7 +217,7 @@ def test_mcp_clients_find_the_endpoint_and_call_it(tiny_trunk, tmp_path):
         names, text = asyncio.run(talk())
     finally:
         server.stop()
-    assert [name.rpartition("_")[2] for name in names] == ["text", "image"]
+    assert ["text" in names[0], "image" in names[1], len(names)] == [True, True, 2]
     assert "seed" in text
 
 
