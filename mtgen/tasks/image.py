@@ -246,11 +246,14 @@ class ImageStream:
             guidance_scale=request.guidance_scale, temperature=request.temperature,
         )  # fmt: skip
         images: tuple[Image.Image, ...] = ()
+        codes = torch.empty(0, dtype=torch.int64)
         finish_reason: FinishReason = "stop"
         first_preview_s, step, began = 0.0, 0, time.perf_counter()
         while step < num_steps:
             if self._stopped.is_set():
                 finish_reason = "cancelled"
+                if step:  # what was drawn since the last preview
+                    images = to_images(codes, self._expert, self._autoencoder, request.size_px)
                 break
             codes = next(rounds)
             step += 1

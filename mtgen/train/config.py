@@ -57,7 +57,7 @@ class TrainConfig:
     unfreeze: bool = False
     """Train the trunk too."""
     eager: bool = False
-    """On a GPU, do not compile the image expert's layers."""
+    """Never compile the image expert's layers."""
     seed: int = 0
     image: ImageExpertConfig = field(default_factory=ImageExpertConfig)
     """Shape of the image expert."""
