@@ -251,12 +251,15 @@ class AutoencoderTrainer:
         loss = error.abs().mean() + training.squared * squared
         loss = loss + training.gradient * differences(error)
         parts = {"psnr_db": 10 * math.log10(4 / max(float(squared.detach()), 1e-9))}
-        again = training.again and not training.decoder_only and done >= training.again_from
-        if again and self.step % training.again_every == 0:
+        if training.again and done >= training.again_from and self.step % training.again_every == 0:
             half = (len(x) + 1) // 2
-            rng = np.random.default_rng((training.seed, self.step))
-            seen = self.model.latents(distorted(decoded[:half].detach(), rng))
-            moved = (seen - levels[:half].detach()).abs().sub(MARGIN).relu().mean()
+            if training.decoder_only:  # the decoder learns to draw what is coded the same
+                seen = decoded[:half]
+            else:
+                rng = np.random.default_rng((training.seed, self.step))
+                seen = distorted(decoded[:half].detach(), rng)
+            again = self.model.latents(seen)
+            moved = (again - levels[:half].detach()).abs().sub(MARGIN).relu().mean()
             parts["again"] = float(moved.detach())
             loss = loss + training.again * moved
         return loss, parts
