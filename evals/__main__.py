@@ -24,12 +24,17 @@ def build_parser() -> argparse.ArgumentParser:
     listing.set_defaults(run=run_list)
 
     running = commands.add_parser("run", help="run a suite; resumes a run that was killed")
-    running.add_argument("--suite", required=True, help="name from 'list'")
+    running.add_argument(
+        "--suite", required=True, help="name from 'list', or 'image' for all image suites"
+    )
     running.add_argument("--out", type=Path, help="the run's folder; default runs/SUITE-TIME")
     running.add_argument(
         "--model", default=DEFAULT_MODEL, metavar="M",
         help=f"{DEFAULT_MODEL!r}, or a checkpoint folder of the Llama family",
     )  # fmt: skip
+    running.add_argument(
+        "--weights", type=Path, metavar="DIR", help="trained experts other than this release's"
+    )
     running.add_argument(
         "--precision", choices=["packed", "float32"], default="packed", help="of the weights"
     )
@@ -77,31 +82,44 @@ def run_list(options: argparse.Namespace) -> None:
 
 
 def run_run(options: argparse.Namespace) -> None:
-    from evals.reports.tables import read_run, run_markdown
     from evals.runner.run import check_limit, run_suite
-    from evals.suites import find_suite
+    from evals.suites import GROUPS, find_suites
 
-    suite = find_suite(options.suite)
+    suites = find_suites(options.suite)
+    for suite in suites:
+        suite.check_ready()
     check_number("seed", options.seed, 0, MAX_SEED, integer=True)
     check_limit(options.limit)
     if options.model != DEFAULT_MODEL and not Path(options.model).exists():
         raise TrunkNotFoundError(
             f"--model takes {DEFAULT_MODEL!r} or a checkpoint folder; there is no {options.model!r}"
         )
-    out = options.out or Path("runs") / f"{suite.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    out = options.out or Path("runs") / f"{options.suite}-{datetime.now():%Y%m%d-%H%M%S}"
     print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
     import mtgen
 
     trunk = None if options.model == DEFAULT_MODEL else options.model
-    pipeline = mtgen.load(trunk, precision=options.precision)
-    run_suite(suite, pipeline, out, seed=options.seed, limit=options.limit)
-    result = read_run(out)
+    pipeline = mtgen.load(trunk, weights=options.weights, precision=options.precision)
+    is_group = options.suite in GROUPS
+    shown = []
+    for suite in suites:  # each in a folder of its own
+        folder = out / suite.name if is_group else out
+        run_suite(suite, pipeline, folder, seed=options.seed, limit=options.limit)
+        shown.append(show_run(folder, options.json))
     if options.json:
-        scores = [score.as_dict() for score in result.scores]
-        print_json({"folder": str(out), **result.manifest, "scores": scores})
-    else:
+        print_json({"folder": str(out), "runs": shown} if is_group else shown[0])
+
+
+def show_run(folder: Path, as_json: bool) -> dict:
+    """A run's manifest and scores; printed as a table unless they are for JSON."""
+    from evals.reports.tables import read_run, run_markdown
+
+    result = read_run(folder)
+    if not as_json:
         print(run_markdown(result))
-        print(f"'python -m evals report {out}' makes a page of it", file=sys.stderr)
+        print(f"'python -m evals report {folder}' makes a page of it", file=sys.stderr)
+    scores = [score.as_dict() for score in result.scores]
+    return {"folder": str(folder), **result.manifest, "scores": scores}
 
 
 def run_report(options: argparse.Namespace) -> None:

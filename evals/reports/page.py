@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from pathlib import Path
+from typing import Any
 
 from evals.metrics import EXTRACT
 from evals.metrics.stats import Score
 from evals.reports.tables import SCORE_HEADER, Run, score_rows
 from evals.suites import find_suite
 
+THUMBNAIL_PX = 96
+MAX_DRAWN = 80
+"""Prompts whose pictures are shown: a page of about 1 MB."""
 TEMPLATE = Path(__file__).parent / "page.html"
 
 
@@ -61,6 +66,30 @@ def _svg(figure) -> str:
     return markup[markup.index("<svg") :]
 
 
+def thumbnail(path: Path) -> str:
+    """A picture of a run as a data address, WebP of THUMBNAIL_PX."""
+    from evals.judge.scoring import open_picture
+
+    picture = open_picture(path)
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    data = io.BytesIO()
+    picture.save(data, "WEBP", quality=70)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+
+
+def drawn_samples(run: Run) -> list[dict[str, Any]]:
+    """Prompts with their pictures, at most MAX_DRAWN."""
+    kept = [record for record in run.records if record["kind"] == "image"][:MAX_DRAWN]
+    return [
+        {
+            "prompts": list(record["sample"]["prompts"].values()),
+            "error": record["error"],
+            "pictures": [thumbnail(run.folder / image["file"]) for image in record["images"] or ()],
+        }
+        for record in kept
+    ]
+
+
 def mark(row: list[float] | None) -> str:
     """Whether an answer passed its checks; empty where it has none."""
     return "" if row is None else "pass" if row[0] else "fail"
@@ -92,4 +121,6 @@ def run_page(run: Run) -> str:
         rows=score_rows(run.scores),
         plots=[plot for plot in (plot_shares(run.scores), plot_speeds(run)) if plot],
         answers=answers,
+        drawn=drawn_samples(run),
+        num_left_out=max(0, sum(r["kind"] == "image" for r in run.records) - MAX_DRAWN),
     )

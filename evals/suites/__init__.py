@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from evals.suites.base import LikelihoodSample, Suite, TextSample
+from evals.suites.base import ImageSample, LikelihoodSample, Suite, TextSample
+from evals.suites.image import IMAGE
 from evals.suites.smoke import SMOKE
 from mtgen.errors import UnknownNameError
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE,)}
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *IMAGE)}
+GROUPS: dict[str, tuple[Suite, ...]] = {"image": IMAGE}
+"""Suites that run one after the other under one name."""
 
-__all__ = ["SUITES", "LikelihoodSample", "Suite", "TextSample", "find_suite"]
+__all__ = [
+    "GROUPS", "SUITES", "ImageSample", "LikelihoodSample", "Suite", "TextSample", "find_suite",
+    "find_suites",
+]  # fmt: skip
 
 
 def find_suite(name: str) -> Suite:
@@ -18,5 +24,14 @@ def find_suite(name: str) -> Suite:
         UnknownNameError: there is none; suggests the nearest.
     """
     if name not in SUITES:
-        raise UnknownNameError("suite", name, SUITES)
+        raise UnknownNameError("suite", name, [*SUITES, *GROUPS])
     return SUITES[name]
+
+
+def find_suites(name: str) -> tuple[Suite, ...]:
+    """The suites of a group, or the one suite of that name.
+
+    Raises:
+        UnknownNameError: there is neither; suggests the nearest.
+    """
+    return GROUPS[name] if name in GROUPS else (find_suite(name),)

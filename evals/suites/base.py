@@ -76,6 +76,15 @@ class Suite:
         """sha256 of the data file."""
         return hashlib.sha256((DATA / self.filename).read_bytes()).hexdigest()
 
+    def check_ready(self) -> None:
+        """Refuses a run that could not be scored.
+
+        Raises:
+            WeightsNotFoundError: an instrument that a metric needs has not been trained.
+        """
+        for use in self.metrics:
+            use.check_ready()
+
     def samples(self) -> list[Sample]:
         """All samples in file order.
 

@@ -1,0 +1,124 @@
+"""The instruments on disk: small safetensors files in bf16 whose metadata holds the config."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import nn
+
+from mtgen.errors import CacheWriteError, CorruptedFileError, WeightsNotFoundError
+
+if TYPE_CHECKING:
+    from evals.judge.detector import Detector
+    from evals.judge.model import Judge
+
+WEIGHTS = Path(__file__).parent / "weights"
+JUDGE = "judge.safetensors"
+DETECTOR = "detector.safetensors"
+KINDS = {"judge": JUDGE, "detector": DETECTOR}
+NUM_HEX = 12
+"""Digits of a file's hash that a signature shows."""
+
+Config = TypeVar("Config")
+
+
+def save_weights(path: Path, module: nn.Module, config: Any, **notes: str) -> None:
+    """Writes a module in bf16 with its config; the file appears whole or not at all.
+
+    Raises:
+        CacheWriteError: disk full or not writable.
+    """
+    from safetensors.torch import save_file
+
+    tensors = {
+        name: tensor.detach().to(torch.bfloat16).contiguous()
+        for name, tensor in module.state_dict().items()
+    }
+    notes["config"] = json.dumps(dataclasses.asdict(config))
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, notes)
+        partial.replace(path)
+    except OSError as error:
+        raise CacheWriteError(f"cannot write {path}: {error.strerror}") from error
+
+
+def check_there(kind: str, path: Path | None = None) -> Path:
+    """The file of an instrument.
+
+    Raises:
+        WeightsNotFoundError: it is missing; names the command that makes it.
+    """
+    path = path or WEIGHTS / KINDS[kind]
+    if not path.is_file():
+        raise WeightsNotFoundError(
+            f"the {kind} {path} is missing; 'python -m evals.judge train {kind} --pack DIR "
+            f"--minutes 20 --out {path}' makes it"
+        )
+    return path
+
+
+def load(kind: str, module: type[nn.Module], config_kind: type[Config], path: Path) -> Any:
+    """A module of a file, in float32 and ready to use.
+
+    Raises:
+        WeightsNotFoundError: there is no such file.
+        CorruptedFileError: it is cut off, or of another kind.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    check_there(kind, path)
+    try:
+        with safe_open(path, "pt") as file:
+            notes = file.metadata() or {}
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+        fields = json.loads(notes["config"])
+        lists = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        config = config_kind(**lists)
+        made = module(config)
+        made.load_state_dict(tensors)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        first = " ".join(str(error).split())[:160]
+        raise CorruptedFileError(
+            f"the {kind} {path} is damaged or of another kind ({first}); fetch or train it again"
+        ) from None
+    made.eval().requires_grad_(False)
+    return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+@cache
+def _loaded(kind: str, path: Path, changed_ns: int) -> Any:
+    if kind == "judge":
+        from evals.judge.model import Judge, JudgeConfig
+
+        return load(kind, Judge, JudgeConfig, path)
+    from evals.judge.detector import Detector, DetectorConfig
+
+    return load(kind, Detector, DetectorConfig, path)
+
+
+def load_judge(path: Path | None = None) -> Judge:
+    """The trained judge, read once; errors as `load`."""
+    path = check_there("judge", path)
+    return _loaded("judge", path, path.stat().st_mtime_ns)
+
+
+def load_detector(path: Path | None = None) -> Detector:
+    """The trained detector, read once; errors as `load`."""
+    path = check_there("detector", path)
+    return _loaded("detector", path, path.stat().st_mtime_ns)
+
+
+def fingerprint(kind: str, path: Path | None = None) -> str:
+    """First digits of the file's sha256, for signatures; `none` where it is missing."""
+    path = path or WEIGHTS / KINDS[kind]
+    if not path.is_file():
+        return "none"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:NUM_HEX]

@@ -1,0 +1,96 @@
+"""Draws a sample's pictures and keeps them beside the records, so that they can be scored again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from evals.runner.records import Record
+from evals.suites.base import ImageSample
+from mtgen.errors import CacheWriteError, TrunkError
+from mtgen.requests import ImageRequest
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from mtgen.pipeline import Pipeline
+
+FOLDER = "pictures"
+MAX_PX = 256
+"""Larger pictures are kept at this size, so that a file has 200 kB at most."""
+
+
+def draw_sample(
+    pipeline: Pipeline, sample: ImageSample, seed: int, settings: dict[str, Any], folder: Path
+) -> Record:
+    """All pictures of a sample; the same seeds for each language.
+
+    Args:
+        pipeline: The model.
+        sample: What to draw.
+        seed: Of the first picture of each prompt; the next ones follow.
+        settings: Fields of `ImageRequest` that differ from their defaults.
+        folder: The run's.
+
+    Raises:
+        BadRequestError: the model refuses a prompt.
+        CacheWriteError: disk full or not writable.
+    """
+    kept, seconds = [], 0.0
+    for lang, prompt in sample.prompts.items():
+        request = ImageRequest(prompt=prompt, seed=seed, num_images=sample.num_images, **settings)
+        generation = pipeline.image(request)
+        seconds += generation.timings.total_s
+        for picture, drawn in zip(generation.images, generation.seeds, strict=True):
+            name = f"{FOLDER}/{sample.id}-{lang}-{drawn}.png"
+            save(picture, folder / name)
+            kept.append({"lang": lang, "seed": drawn, "file": name})
+    return Record(
+        id=sample.id,
+        kind="image",
+        sample=asdict(sample),
+        seed=seed,
+        images=kept,
+        seconds_per_picture=seconds / len(kept),
+    )
+
+
+def save(picture: Image, path: Path) -> None:
+    """Writes a PNG of at most MAX_PX a side.
+
+    Raises:
+        CacheWriteError: disk full or not writable.
+    """
+    picture = picture.convert("RGB")
+    if max(picture.size) > MAX_PX:
+        picture.thumbnail((MAX_PX, MAX_PX))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(path, "PNG")
+    except OSError as error:
+        raise CacheWriteError(
+            f"cannot write to {path}: {error.strerror}; make room and run the same command again, "
+            "it goes on where it stopped"
+        ) from error
+
+
+def experts_sha256(pipeline: Pipeline) -> str | None:
+    """Hex digest of the image expert's files; None where the model has none of ours.
+
+    Raises:
+        TrunkError: the files are missing or damaged.
+    """
+    import hashlib
+
+    from mtgen.model.checkpoint import AUTOENCODER, IMAGE_EXPERT
+    from mtgen.model.trunk import sha256_of
+
+    weights = getattr(pipeline, "weights", None)
+    if weights is None:
+        return None
+    paths = [weights / name for name in (AUTOENCODER, IMAGE_EXPERT)]
+    if not all(path.is_file() for path in paths):
+        pipeline.image_experts()  # says what is missing
+        raise TrunkError(f"{weights} does not hold {AUTOENCODER} and {IMAGE_EXPERT}")
+    return hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()

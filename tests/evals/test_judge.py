@@ -1,0 +1,306 @@
+"""The judge: what it is trained on, that it learns, and what it says when it is missing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evals.judge import weights
+from evals.judge.check import check_judge
+from evals.judge.concepts import NUM_CAPTIONS, groups, judged_concepts, question
+from evals.judge.corpus import open_corpus
+from evals.judge.model import Judge, JudgeConfig
+from evals.judge.muon import optimizers_of, orthogonalised
+from evals.judge.pictures import Painter
+from evals.judge.styles import JUDGED_STYLES, PROMPT_STYLES, TRAINING_STYLES
+from evals.judge.train_judge import Batches, contrastive_loss, train_judge
+from evals.judge.training import rate_at
+from evals.judge.words import Bags, features
+from mtgen.data.images.held_out import TWIN_STYLES
+from mtgen.data.images.sources import EMOJI_SETS
+from mtgen.data.packed import Packed
+from mtgen.errors import CorruptedFileError, SettingError, WeightsNotFoundError
+from tests.evals.tiny_pictures import STYLES, write_pack
+
+TINY = JudgeConfig(size_px=32, widths=(8, 16, 32), blocks=(0, 1, 1), n_word=32, n_embd=32)
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    return write_pack(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def corpus(pack, tmp_path_factory):
+    work = tmp_path_factory.mktemp("work")
+    packed = Packed(pack, "images")
+    made = open_corpus(packed, work, TINY.size_px, 12, show=False)
+    again = open_corpus(packed, work, TINY.size_px, 12, show=False)  # from the file
+    assert np.array_equal(made.sprites.rgba, again.sprites.rgba)
+    assert np.array_equal(made.bags.ids, again.bags.ids)
+    return again
+
+
+# --- styles and concepts -------------------------------------------------------------------------
+
+
+def test_no_style_is_on_both_sides_and_none_is_left_over():
+    assert set(JUDGED_STYLES).isdisjoint(TRAINING_STYLES)
+    assert set(JUDGED_STYLES) | set(TRAINING_STYLES) == set(EMOJI_SETS)
+    assert set(PROMPT_STYLES) <= set(JUDGED_STYLES)
+    assert set(JUDGED_STYLES) >= TWIN_STYLES  # the same drawings, rendered again
+
+
+def test_the_judge_sees_no_picture_of_a_judged_style(pack, corpus):
+    packed = Packed(pack, "images")
+    own = sum(style in TRAINING_STYLES for style in packed.column("source"))
+    assert own < len(packed)
+    assert (~corpus.sprites.is_scene).sum() == own
+
+
+def test_people_clocks_and_concepts_of_one_name_are_one_group():
+    def named(*words):
+        return dict.fromkeys(("en", "fr", "de", "es"), list(words))
+
+    found = groups(
+        {
+            "concept": ["1f468-200d-2695", "1f469-200d-2695", "1f550", "1f551", "1f34e", "1f34f"],
+            "person": ["1f9d1-200d-2695", "1f9d1-200d-2695", None, None, None, None],
+            "names": [named("man"), named("woman"), named("one"), named("two"),
+                      named("apple"), named("pear", "apple")],
+        }
+    )  # fmt: skip
+    assert found["1f468-200d-2695"] == found["1f469-200d-2695"]
+    assert found["1f550"] == found["1f551"]
+    assert found["1f34e"] == found["1f34f"]
+    assert len(set(found.values())) == 3
+
+
+def test_a_question_has_one_true_caption_and_no_related_ones(pack):
+    concepts = judged_concepts(Packed(pack, "images"))
+    by_caption = {concept.caption(): concept for concept in concepts}
+    assert len(by_caption) == len(concepts)
+    for concept in concepts[::20]:
+        captions = question(concept, concepts, "seed")
+        assert len(set(captions)) == len(captions) == NUM_CAPTIONS
+        assert captions[0] == concept.caption()
+        assert captions == question(concept, concepts, "seed")
+        others = {by_caption[caption].noun.codepoints for caption in captions[1:]}
+        assert others.isdisjoint(concept.related)
+    fish = by_caption["a fish"]
+    assert by_caption["a bird"].noun.codepoints not in fish.related
+
+
+def test_too_few_concepts_are_named(tmp_path):
+    with pytest.raises(
+        SettingError, match=r"needs 100 nouns .* hold 1?[0-9]; build all emoji sets"
+    ):
+        judged_concepts(Packed(write_pack(tmp_path, num_nouns=12), "images"))
+
+
+# --- captions ------------------------------------------------------------------------------------
+
+
+def test_captions_share_what_words_share_across_languages():
+    english, french = set(features("an elephant")), set(features("un éléphant"))
+    assert len(english & french) > 5
+    assert set(features("a dog")).isdisjoint(features("un chat"))
+
+
+def test_the_order_of_words_matters():
+    assert sorted(features("red car, blue tree")) != sorted(features("blue car, red tree"))
+    assert features("!?") == features("")
+
+
+def test_bags_give_back_each_caption():
+    captions = ["a dog", "", "une pomme rouge"]
+    ids, starts = Bags(captions).take([2, 0])
+    assert ids.tolist() == features(captions[2]) + features(captions[0])
+    assert starts.tolist() == [0, len(features(captions[2]))]
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def test_without_changes_a_sprite_stands_in_the_middle_of_white(corpus):
+    painter = Painter(corpus.sprites)
+    rows = np.arange(40)
+    pixels = painter.paint(rows, np.random.default_rng(0), strength=0.0)
+    assert pixels.shape == (40, 3, 32, 32)
+    assert pixels.min() >= -1
+    assert pixels.max() <= 1
+    backs, _ = painter._backgrounds(rows, 32)
+    assert (backs * 255 >= 247).all()
+    assert painter.paint(rows, np.random.default_rng(0), shrink=2).shape == (40, 3, 16, 16)
+
+
+def test_the_same_source_of_draws_paints_the_same(corpus):
+    painter = Painter(corpus.sprites)
+    first, second = (painter.paint(np.arange(8), np.random.default_rng(7)) for _ in "ab")
+    assert torch.equal(first, second)
+    assert not torch.equal(first, painter.paint(np.arange(8), np.random.default_rng(8)))
+
+
+def test_a_batch_shows_each_group_once_and_says_which_captions_are_no_wrong_answers(corpus):
+    batches = Batches(corpus, 32, 60, scene_share=0.2)
+    for number in range(5):
+        pictures, captions, same = batches.draw(np.random.default_rng(number))
+        keys = corpus.caption_key[captions]
+        assert (keys[:32] == corpus.picture_key[pictures]).all()
+        singles = pictures[~corpus.sprites.is_scene[pictures]]
+        shown = corpus.key_group[corpus.picture_key[singles]]
+        assert len(set(shown.tolist())) == len(singles)
+        assert corpus.sprites.is_scene[pictures].sum() == round(32 * 0.2)
+        group = corpus.key_group[keys]
+        expected = group[:32, None] == group[None]
+        expected[np.arange(32), np.arange(32)] = False
+        assert np.array_equal(same, expected)
+
+
+# --- learning ------------------------------------------------------------------------------------
+
+
+def test_captions_of_the_same_group_cost_nothing():
+    vectors = torch.eye(3)
+    same = torch.zeros(3, 3, dtype=torch.bool)
+    same[0, 1] = same[1, 0] = True
+    clash = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 0, 1.0]])
+    hard, _ = contrastive_loss(vectors, clash, torch.tensor(20.0), torch.zeros_like(same))
+    easy, _ = contrastive_loss(vectors, clash, torch.tensor(20.0), same)
+    assert easy < hard / 2
+
+
+def test_a_tiny_judge_learns_which_caption_belongs_to_which_picture(corpus):
+    torch.manual_seed(0)
+    judge = Judge(TINY)
+    painter, batches = Painter(corpus.sprites), Batches(corpus, 32, 0, scene_share=0.0)
+    batches.odds = np.where(np.arange(len(batches.odds)) < 32, 1 / 32, 0.0)  # 32 concepts only
+    optimizers = optimizers_of(judge, 0.05, 5e-3)
+    hits = []
+    for number in range(40):
+        rng = np.random.default_rng(number)
+        pictures, captions, same = batches.draw(rng)
+        ids, starts = (torch.from_numpy(part) for part in corpus.bags.take(captions))
+        shown = judge.pictures(painter.paint(pictures, rng, shrink=2, strength=0.0))
+        said = judge.captions(ids, starts)
+        scale = judge.log_scale.exp()
+        loss, logits = contrastive_loss(shown, said, scale, torch.from_numpy(same))
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        hits.append((logits.argmax(1) == torch.arange(32)).float().mean().item())
+    assert np.mean(hits[:5]) < 0.2
+    assert np.mean(hits[-5:]) > 0.3, hits
+
+
+def test_muon_brings_all_singular_values_near_one():
+    torch.manual_seed(0)
+    for shape in ((20, 90), (90, 20)):
+        values = torch.linalg.svdvals(orthogonalised(torch.randn(shape)))
+        assert values.min() > 0.5
+        assert values.max() < 1.3
+
+
+def test_kernels_and_matrices_get_muon_and_the_rest_adam():
+    judge = Judge(TINY)
+    adam, muon = (
+        [p for g in o.param_groups for p in g["params"]] for o in optimizers_of(judge, 1, 1)
+    )
+    assert sum(map(len, (adam, muon))) == len(list(judge.parameters()))
+    assert all(parameter.ndim > 1 for parameter in muon)
+    assert any(parameter is judge.captions.features.weight for parameter in adam)
+
+
+def test_pictures_and_captions_lie_on_the_unit_sphere_whatever_their_size():
+    judge = Judge(TINY).eval()
+    pictures = [Image.new("RGB", (size, size), "red") for size in (8, 16, 40)]
+    vectors = judge.embed_pictures(pictures)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1)
+    assert judge.embed_captions(["a dog", ""]).shape == (2, 32)
+    assert judge.embed_pictures([]).shape == (0, 32)
+
+
+def test_the_rate_warms_up_and_is_nothing_at_the_end():
+    rates = [rate_at(share / 100) for share in range(101)]
+    assert rates[0] < 0.05
+    assert max(rates) == 1
+    assert rates[100] < 0.01
+    assert rates.index(1) < 10
+
+
+# --- files and the command -----------------------------------------------------------------------
+
+
+def test_training_is_given_minutes_resumes_and_is_checked(pack, tmp_path, capsys):
+    out, work = tmp_path / "judge.safetensors", tmp_path / "work"
+    options = {"config": TINY, "batch_size": 16, "num_scenes": 4}
+    train_judge(pack, out, work, minutes=0.01, **options)
+    assert out.stat().st_size < 10e6
+    train_judge(pack, out, work, minutes=0.02, resume=True, **options)
+    assert "goes on after" in capsys.readouterr().err
+    judge = weights.load_judge(out)
+    assert judge.config == TINY
+    scores = check_judge(judge, Packed(pack, "images"), limit=4)
+    assert scores[0].name == "r_precision"
+    assert scores[0].ci95
+    assert 4 <= scores[0].n_scored <= 12
+    assert {score.name for score in scores[1:]} == {f"r_precision {s}" for s in JUDGED_STYLES}
+    unseen = next(score for score in scores if score.name.endswith("fluent-emoji-3d"))
+    assert (unseen.value, unseen.n_scored) == (None, 0)  # the tiny pictures have none
+    assert set(STYLES) & set(JUDGED_STYLES)
+
+
+def test_another_model_in_the_checkpoint_is_refused(pack, tmp_path):
+    options = {"batch_size": 16, "num_scenes": 0}
+    train_judge(pack, tmp_path / "a", tmp_path, minutes=0.001, config=TINY, **options)
+    other = JudgeConfig(size_px=32, widths=(8, 16), blocks=(1, 1))
+    with pytest.raises(CorruptedFileError, match="train without --resume"):
+        train_judge(pack, tmp_path / "a", tmp_path, minutes=1, config=other, resume=True, **options)
+
+
+def test_a_missing_judge_names_the_command_that_makes_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(weights, "WEIGHTS", tmp_path)
+    with pytest.raises(WeightsNotFoundError, match="'python -m evals.judge train judge --pack DIR"):
+        weights.load_judge()
+    assert weights.fingerprint("judge") == "none"
+
+
+def test_a_damaged_judge_is_one_sentence(tmp_path):
+    path = tmp_path / "judge.safetensors"
+    path.write_bytes(b"not weights")
+    with pytest.raises(CorruptedFileError, match="is damaged or of another kind"):
+        weights.load_judge(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["train", "judge", "--pack", "/nowhere", "--minutes", "1"], 2, "holds no packed images"),
+        (["train", "judge", "--pack", "/nowhere", "--minutes", "0"], 2, "minutes must be above 0"),
+        (["check", "judge", "--pack", "/nowhere", "--out", "/none"], 1, "the judge /none is miss"),
+        (["train", "oracle", "--pack", "/nowhere", "--minutes", "1"], 2, "invalid choice"),
+    ],
+)
+def test_mistakes_are_one_sentence(shell, arguments, code, sentence):
+    done = shell("-m", "evals.judge", *arguments)
+    assert done.returncode == code, done.stderr
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_the_command_answers_in_json(shell, pack, tmp_path):
+    out = tmp_path / "judge.safetensors"
+    weights.save_weights(out, Judge(TINY), TINY, kind="judge")
+    done = shell(
+        "-m", "evals.judge", "check", "judge", "--pack", pack, "--out", out, "--limit", 2, "--json"
+    )
+    answer = json.loads(done.stdout)
+    assert answer["bar"] == 0.95
+    assert answer["passed"] in (True, False)
+    assert answer["scores"][0]["signature"].startswith("r_precision@100|")
