@@ -50,7 +50,6 @@ class PictureBatches(Dataset):
         }
 
 
-
 def picture_loader(
     folder: Path,
     *,
