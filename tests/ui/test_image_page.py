@@ -78,11 +78,10 @@ def toast(page: Page) -> str:
     return page.locator(".toast-body").first.inner_text()
 
 
-def test_enter_draws_with_a_preview_and_each_picture_downloads_with_its_settings(page, tmp_path):
+def test_enter_draws_and_each_picture_downloads_with_its_settings(page, tmp_path):
     choose(page, "2")
     choose(page, "Shaded cartoon")
     ask(page, "three red apples")
-    page.wait_for_selector("#canvas img")
     page.wait_for_selector("#pictures img")
     expect(page.locator(STATUS)).to_contain_text("16 steps")
     assert page.locator("#pictures .thumbnail-item").count() == 2
