@@ -13,15 +13,10 @@ from torch import Tensor
 
 from mtgen.engine import LlamaRuntime
 from mtgen.engine.runtime import release_free_memory, use_all_cores
-from mtgen.errors import PromptTooLongError, SettingError
+from mtgen.errors import PromptTooLongError, SettingError, UnknownNameError
 from mtgen.model.autoencoder import Autoencoder
-from mtgen.model.checkpoint import (
-    AUTOENCODER,
-    IMAGE_EXPERT,
-    WEIGHTS,
-    load_autoencoder,
-    load_image_expert,
-)
+from mtgen.model.checkpoint import load_autoencoder, load_image_expert
+from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, WEIGHTS, trained_styles
 from mtgen.model.image_expert import ImageExpert
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk, sha256_of
@@ -137,6 +132,9 @@ class Pipeline:
         """
         request = as_request(ImageRequest, request, settings)
         autoencoder, expert = self.image_experts()
+        known = trained_styles(self.weights / IMAGE_EXPERT)
+        if request.style is not None and known and request.style not in known:
+            raise UnknownNameError("style that these weights have learnt", request.style, known)
         return ImageStream(
             request, self.runtime, self.tokenizer, autoencoder, expert, self.image_model, stop
         )

@@ -86,8 +86,9 @@ def save_tiny(folder: Path, kind: str = "llama", **overrides):
 def save_tiny_image_expert(folder: Path, trunk_folder: Path) -> None:
     """Saves random experts of 64 places for a tiny trunk; every weight matters."""
     from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
-    from mtgen.model.checkpoint import AUTOENCODER, IMAGE_EXPERT, save_weights
+    from mtgen.model.checkpoint import save_weights
     from mtgen.model.config import TrunkConfig, read_json
+    from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT
     from mtgen.model.image_expert import ImageExpert, ImageExpertConfig
 
     trunk = TrunkConfig.from_hf(read_json(trunk_folder / "config.json"), "tiny")

@@ -83,7 +83,7 @@ def experts_sha256(pipeline: Pipeline) -> str | None:
     """
     import hashlib
 
-    from mtgen.model.checkpoint import AUTOENCODER, IMAGE_EXPERT
+    from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT
     from mtgen.model.trunk import sha256_of
 
     weights = getattr(pipeline, "weights", None)

@@ -22,7 +22,8 @@ class PictureBatches(Dataset):
         folder: Packed pictures.
         batch_size: Samples in a batch.
         num_batches: Length.
-        options: For `PictureMixture`: size_px, seed, shares, cache_mb.
+        options: For `PictureMixture`: size_px, seed, shares, styles, tidy,
+            cache_mb.
     """
 
     def __init__(self, folder: Path, batch_size: int, num_batches: int, **options: Any) -> None:

@@ -16,13 +16,8 @@ from torch import Tensor, nn
 from mtgen.errors import CorruptedFileError, WeightsNotFoundError
 from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
 from mtgen.model.config import TrunkConfig
+from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, WEIGHTS
 from mtgen.model.image_expert import ImageExpert, ImageExpertConfig
-
-WEIGHTS = Path(__file__).parent.parent / "weights"
-"""Where the experts of this release lie."""
-AUTOENCODER = "autoencoder.safetensors"
-IMAGE_EXPERT = "image_expert.safetensors"
-TRANSLATION_EXPERT = "translation_expert.safetensors"
 
 Config = TypeVar("Config")
 

@@ -73,9 +73,11 @@ def build_parser() -> Parser:
     for field in dataclasses.fields(TrainConfig):
         flag = "--" + field.name.replace("_", "-")
         if kinds[field.name] is bool:
-            group.add_argument(flag, action="store_true", default=None)
+            group.add_argument(flag, action=argparse.BooleanOptionalAction)
         elif kinds[field.name] in (int, float):
             group.add_argument(flag, type=kinds[field.name])
+        elif field.name == "styles":
+            group.add_argument(flag, metavar="A,B", help="sources of pictures; all: an empty text")
         elif field.name == "optimizer":
             group.add_argument(flag, choices=("muon", "adamw"))
     for field in ("n_layer", "n_embd", "n_ff", "patch"):
@@ -93,6 +95,8 @@ def configure(options: argparse.Namespace) -> TrainConfig:
 
     names = {field.name for field in dataclasses.fields(TrainConfig)} - {"image"}
     changes = {n: getattr(options, n) for n in names if getattr(options, n, None) is not None}
+    if "styles" in changes:
+        changes["styles"] = tuple(name for name in changes["styles"].split(",") if name)
     config = preset(options.preset, **changes)
     shape = {
         name: getattr(options, f"image_{name}")
@@ -134,7 +138,8 @@ def starting_weights(
     Raises:
         WeightsNotFoundError: a file is missing and `required`.
     """
-    from mtgen.model.checkpoint import IMAGE_EXPERT, TRANSLATION_EXPERT, read_weights
+    from mtgen.model.checkpoint import read_weights
+    from mtgen.model.files import IMAGE_EXPERT, TRANSLATION_EXPERT
     from mtgen.model.image_expert import ImageExpertConfig
     from mtgen.model.transformer import LowRankConfig
 
@@ -166,15 +171,21 @@ def open_sources(
     sources = Sources()
     own = options.data
     if config.image_weight:
-        pictures = packed_pictures if own is None else folder_pictures
-        sources.pictures = pictures(
-            options.pack if own is None else own, config.image_batch, share,
-            num_workers=options.workers, size_px=options.size_px, seed=config.seed,
-        )  # fmt: skip
         if own is None:
-            sources.validation = packed_pictures(
-                options.pack, config.image_batch, share,
-                num_workers=0, size_px=options.size_px, seed=config.seed + 1, cache_mb=64,
+            sources.pictures, sources.validation = (
+                packed_pictures(
+                    options.pack, config.image_batch, share, num_workers=num_workers,
+                    size_px=options.size_px, seed=seed, cache_mb=cache_mb,
+                    styles=config.styles, tidy=config.tidy,
+                )
+                for num_workers, seed, cache_mb in (
+                    (options.workers, config.seed, 1400), (0, config.seed + 1, 64)
+                )
+            )  # fmt: skip
+        else:
+            sources.pictures = folder_pictures(
+                own, config.image_batch, share,
+                num_workers=options.workers, size_px=options.size_px, seed=config.seed,
             )  # fmt: skip
     if config.translate_weight:
         pairs = PackedPairs(options.pack) if own is None else CsvPairs(own, tokenizer)
@@ -198,7 +209,8 @@ def train(options: argparse.Namespace) -> None:
 
     from mtgen.engine.linear import bf16_is_fast
     from mtgen.engine.runtime import use_all_cores
-    from mtgen.model.checkpoint import AUTOENCODER, WEIGHTS, load_autoencoder
+    from mtgen.model.checkpoint import load_autoencoder
+    from mtgen.model.files import AUTOENCODER, WEIGHTS
     from mtgen.model.tokenizer import ChatTokenizer
     from mtgen.model.transformer import TrunkModel
     from mtgen.model.trunk import find_trunk

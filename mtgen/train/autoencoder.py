@@ -27,7 +27,8 @@ from mtgen.cli import Parser, print_json
 from mtgen.data.loader import picture_loader
 from mtgen.errors import BadRequestError, CacheWriteError, MtgenError, SettingError
 from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
-from mtgen.model.checkpoint import AUTOENCODER, read_weights, save_weights
+from mtgen.model.checkpoint import read_weights, save_weights
+from mtgen.model.files import AUTOENCODER
 
 STATE = "autoencoder.pt"
 METRICS = "autoencoder.jsonl"

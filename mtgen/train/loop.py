@@ -21,7 +21,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mtgen.errors import BadRequestError, CacheWriteError, MtgenError
 from mtgen.model.autoencoder import Autoencoder
-from mtgen.model.checkpoint import IMAGE_EXPERT, TRANSLATION_EXPERT, save_weights
+from mtgen.model.checkpoint import save_weights
+from mtgen.model.files import IMAGE_EXPERT, TRANSLATION_EXPERT
 from mtgen.model.image_expert import ImageExpert
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.transformer import TrunkModel
@@ -363,6 +364,7 @@ class Trainer:
         notes = {
             "step": str(self.step),
             "minutes": f"{self.elapsed_s / 60:.1f}",
+            "styles": json.dumps(self.config.styles),
             "seen": json.dumps({task: int(total) for task, total in self.totals.items()}),
         }
         for name, file, shape in (

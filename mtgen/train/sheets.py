@@ -22,7 +22,7 @@ PROMPTS = (
     "eine Rakete",
     "un poisson bleu",
     "una pizza",
-    "a robot with black outlines",
+    "a robot, modern flat style",
     "a smiling face",
     "three red apples on a blue background",
     "two green cars",
@@ -30,7 +30,7 @@ PROMPTS = (
     "a yellow star and a purple heart",
     "vier Ballons auf weißem Grund",
     "une voiture rouge à côté d'un vélo",
-    "a butterfly, silhouette",
+    "a butterfly",
     "a firefighter",
 )
 

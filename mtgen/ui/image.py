@@ -22,10 +22,10 @@ from mtgen.requests import (
 )
 from mtgen.ui.image_form import (
     ANY,
-    STYLE_NAMES,
     Form,
     asked,
     compared,
+    offered_styles,
     settings_html,
     settings_of_file,
     sheet_fields,
@@ -52,7 +52,7 @@ EXAMPLES = [
 ]
 
 KNOWN = f"""
-The model has learnt about {NUM_KNOWN:,} things in the eleven styles above, and to put them into
+The model has learnt about {NUM_KNOWN:,} things in the styles above, and to put them into
 scenes: one to six of a thing, in a colour, two side by side or one above the other. The
 {len(known_things())} that have words in all four languages are listed here; the others are faces,
 gestures, flags and signs among Unicode's emoji. **Any other prompt draws something too**, most
@@ -97,7 +97,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             )  # fmt: skip
         with gr.Column(scale=5, min_width=320):
             style = gr.Radio(
-                [(name, key) for key, name in STYLE_NAMES.items()], value=ANY, label="Style",
+                [(name, key) for key, name in offered_styles().items()], value=ANY, label="Style",
                 elem_classes="chips",
             )  # fmt: skip
             with gr.Row():

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from mtgen.errors import MtgenError
+from mtgen.model.files import trained_styles
 from mtgen.png import PictureSettings, read_settings
 from mtgen.requests import MAX_SEED, ImageRequest
 from mtgen.ui.pictures import Comparison, parse_scales
@@ -31,6 +32,12 @@ STYLE_NAMES = {
     "noto-v1": "Blob",
 }
 """What the page calls the styles, which go by their key everywhere else."""
+
+
+def offered_styles() -> dict[str, str]:
+    """Those of STYLE_NAMES that the model has learnt."""
+    known = trained_styles() or tuple(STYLE_NAMES)
+    return {key: name for key, name in STYLE_NAMES.items() if key == ANY or key in known}
 
 
 class Form(NamedTuple):
@@ -69,7 +76,7 @@ class Form(NamedTuple):
         """Values that draw a picture again."""
         request = settings.request
         style = request.style or ANY
-        if style not in STYLE_NAMES:
+        if style not in offered_styles():
             gr.Warning(f"this page does not offer the style {style!r}; any style is set instead")
             style = ANY
         return cls(

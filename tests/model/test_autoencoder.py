@@ -7,12 +7,8 @@ import torch
 
 from mtgen.errors import ConfigError, CorruptedFileError, WeightsNotFoundError
 from mtgen.model.autoencoder import CODEBOOK_SIZE, Autoencoder, AutoencoderConfig
-from mtgen.model.checkpoint import (
-    AUTOENCODER,
-    load_autoencoder,
-    read_weights,
-    save_weights,
-)
+from mtgen.model.checkpoint import load_autoencoder, read_weights, save_weights
+from mtgen.model.files import AUTOENCODER
 
 TINY = AutoencoderConfig(
     num_codes=2,

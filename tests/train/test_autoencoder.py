@@ -8,7 +8,8 @@ import torch
 
 from mtgen.errors import BadRequestError, SettingError
 from mtgen.model.autoencoder import Autoencoder
-from mtgen.model.checkpoint import AUTOENCODER, load_autoencoder
+from mtgen.model.checkpoint import load_autoencoder
+from mtgen.model.files import AUTOENCODER
 from mtgen.train.autoencoder import (
     METRICS,
     STATE,

@@ -9,7 +9,8 @@ import torch
 from mtgen.data.pack import pack
 from mtgen.errors import BadRequestError, SettingError, UnknownNameError
 from mtgen.model.autoencoder import Autoencoder
-from mtgen.model.checkpoint import AUTOENCODER, TRANSLATION_EXPERT, save_weights
+from mtgen.model.checkpoint import save_weights
+from mtgen.model.files import AUTOENCODER, TRANSLATION_EXPERT
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.transformer import TrunkModel
 from mtgen.train.config import PRESETS, lr_share, preset

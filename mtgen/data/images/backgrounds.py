@@ -50,6 +50,7 @@ CLASH_SHARE = 0.35
 KIND_SHARES = {"white": 0.40, "plain": 0.33, "gradient": 0.17, "ground": 0.10}
 _SKIES = _BY_NAME["blue"] + _BY_NAME["white"] + _BY_NAME["gray"] + _BY_NAME["pink"]
 _GROUNDS = _BY_NAME["green"] + _BY_NAME["brown"] + _BY_NAME["gray"] + _BY_NAME["white"]
+TIDY_WHITE_SHARE = 0.55
 _ANGLES = 8
 _TRIES = 8
 
@@ -89,7 +90,7 @@ class Background:
 
 
 def choose_background(
-    rng: random.Random, clashes: Collection[int], taken: Collection[str]
+    rng: random.Random, clashes: Collection[int], taken: Collection[str], tidy: bool = False
 ) -> Background | None:
     """Draws a background on which every sprite stands out.
 
@@ -97,6 +98,7 @@ def choose_background(
         rng: Source of the draw.
         clashes: Shades (indices into SHADES) that some sprite's edge cannot be told from.
         taken: Colour names that some sprite has.
+        tidy: Plain ones alone, each colour in its first shade.
 
     Returns:
         None where no shade would do.
@@ -104,6 +106,13 @@ def choose_background(
     fits = [i for i, shade in enumerate(SHADES) if i not in clashes and shade[0] not in taken]
     if not fits:
         return None
+    if tidy:
+        white, *others = (_BY_NAME[name][0] for name in ("white", *COLOUR_NAMES))
+        others = [i for i in others if i in fits]
+        shade = white if white in fits and rng.random() < TIDY_WHITE_SHARE else None
+        if shade is None and others:
+            shade = pick(rng, others)
+        return None if shade is None else Background(kind="plain", shade=shade, other=shade)
     for _ in range(_TRIES):
         kind = _draw_kind(rng)
         if kind == "white" or kind == "plain":

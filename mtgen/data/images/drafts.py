@@ -84,10 +84,12 @@ class Drafter:
         lexicon: Lexicon,
         held_out: HeldOut,
         exclude_held_out: bool | Literal["only"],
+        common_share: float = COMMON_SHARE,
     ) -> None:
         self._sprites = store.sprites
         self._held_out = held_out
         self._mode = exclude_held_out
+        self._common_share = common_share
         self._nouns = {
             index: lexicon[sprite.concept]
             for index, sprite in enumerate(store.sprites)
@@ -183,7 +185,7 @@ class Drafter:
         return pools[-1]
 
     def _draw_slot(self, rng: random.Random, pool: _Pool, is_coloured: bool) -> Slot:
-        is_common = rng.random() < COMMON_SHARE and pool.common
+        is_common = rng.random() < self._common_share and pool.common
         return self._slot(rng, pick(rng, pool.common if is_common else pool.sprites), is_coloured)
 
     def _slot(self, rng: random.Random, index: int, is_coloured: bool) -> Slot:

@@ -19,6 +19,18 @@ GAP = 0.02
 
 # Long sides in a crowd of 1 to 6, as shares of the scene's side.
 _CROWD_SIZES = ((0.46, 0.80), (0.32, 0.45), (0.26, 0.38), (0.24, 0.33), (0.21, 0.30), (0.20, 0.28))
+# In tidy scenes, squares of a grid of TIDY_CELLS a side: (side, upper left corners) by count.
+TIDY_CELLS = 8
+_TIDY_FILL = 0.94
+_TIDY_CROWDS = {
+    2: ((4, ((0, 2), (4, 2))), (4, ((0, 0), (4, 4))), (4, ((4, 0), (0, 4)))),
+    3: ((4, ((2, 0), (0, 4), (4, 4))), (4, ((0, 0), (4, 0), (2, 4)))),
+    4: ((4, ((0, 0), (4, 0), (0, 4), (4, 4))),),
+    5: ((2, ((0, 1), (6, 1), (3, 3), (0, 5), (6, 5))),
+        (2, ((0, 1), (3, 1), (6, 1), (1, 5), (5, 5)))),
+    6: ((2, ((0, 1), (3, 1), (6, 1), (0, 5), (3, 5), (6, 5))),
+        (2, ((1, 0), (5, 0), (1, 3), (5, 3), (1, 6), (5, 6)))),
+}  # fmt: skip
 _LOOSE_SHARE = 0.7  # crowds thrown loosely; the rest stand in shaken rows
 _DARTS = 40
 _SHRINKS = 5
@@ -175,3 +187,50 @@ def _in_rows(rng: random.Random, aspect: float, count: int, size: float) -> list
         y = EDGE + row * room_y + between(rng, GAP / 2, room_y - GAP / 2 - h)
         spots.append(Spot(x, y, w, h))
     return spots
+
+
+def in_square(aspect: float, side: float, x: float, y: float) -> Spot:
+    """A sprite in the middle of a square of the tidy grid; all in cells."""
+    long = side * _TIDY_FILL
+    w, h = (long, long / aspect) if aspect >= 1 else (long * aspect, long)
+    left, top = x + (side - w) / 2, y + (side - h) / 2
+    return Spot(*(value / TIDY_CELLS for value in (left, top, w, h)))
+
+
+def tidy_alone(aspect: float) -> list[Spot]:
+    """One sprite in the middle, large."""
+    return [in_square(aspect, 7, 0.5, 0.5)]
+
+
+def tidy_crowd(rng: random.Random, aspect: float, count: int) -> list[Spot]:
+    """Like `crowd`, in one of a few fixed arrangements and two sizes."""
+    if count == 1:
+        return tidy_alone(aspect)
+    options = _TIDY_CROWDS[count]
+    side, corners = options[int(rng.random() * len(options))]
+    return [in_square(aspect, side, x, y) for x, y in corners]
+
+
+def tidy_pair(
+    rng: random.Random,
+    aspects: Sequence[float],
+    sides: Sequence[int],
+    axis: Literal["x", "y"],
+) -> list[Spot]:
+    """Like `pair`, each sprite in a square of the grid.
+
+    Args:
+        rng: Source of all draws.
+        aspects: Width over height of both.
+        sides: Of the squares: 4, or 4 and 2 in any order.
+        axis: The direction in which they follow each other.
+    """
+    along = (0, 4 if sides[1] == 4 else 5) if sides[0] == 4 else (1, 4)
+    middle = 1 + int(rng.random() * 3)
+    other = min(3, max(1, middle - 1 + int(rng.random() * 3)))
+    across = [place + (4 - side) // 2 for place, side in zip((middle, other), sides, strict=True)]
+    corners = zip(along, across, strict=True) if axis == "x" else zip(across, along, strict=True)
+    return [
+        in_square(aspect, side, x, y)
+        for aspect, side, (x, y) in zip(aspects, sides, corners, strict=True)
+    ]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,7 @@ from mtgen.data.images.backgrounds import SHADES, choose_background, clashing_sh
 from mtgen.data.images.grammar import Description, Thing, caption, pick
 from mtgen.data.images.held_out import HeldOut
 from mtgen.data.images.languages import LANGUAGES
+from mtgen.data.images.layouts import tidy_alone
 from mtgen.data.images.lexicon import Lexicon, Word
 from mtgen.data.images.people import GENDERS, roles
 from mtgen.data.images.scenes import SceneComposer, Sprite, SpriteStore
@@ -92,11 +93,13 @@ class PictureMixture:
         size_px: Side of the square samples.
         seed: Of the whole stream.
         shares: Of each kind; SHARES unless given. Kinds without pictures are left out.
+        styles: Sources whose pictures are drawn; all unless given.
+        tidy: As for `SceneComposer`; single things all have the same place and size too.
         cache_mb: Bound of decoded sprites kept in memory, for each process. Three quarters are
             for scenes, which take 1 GB to have all of their 6,000 sprites at hand.
 
     Raises:
-        UnknownNameError: a share for a kind that does not exist.
+        UnknownNameError: a share for a kind that does not exist, or a style that no picture has.
         SettingError: no kind has both a share and pictures.
     """
 
@@ -107,9 +110,11 @@ class PictureMixture:
         size_px: int = 256,
         seed: int = 0,
         shares: Mapping[str, float] | None = None,
+        styles: Collection[str] = (),
+        tidy: bool = False,
         cache_mb: float = 1400,
     ) -> None:
-        self.size_px, self.seed = size_px, seed
+        self.size_px, self.seed, self.tidy = size_px, seed, tidy
         self.lexicon = Lexicon.read()
         kinds = packed.column("kind")
         columns = {
@@ -118,6 +123,11 @@ class PictureMixture:
                          "person", "gender", "tone", "id", "weight")
         }  # fmt: skip
         self.rows = columns
+        packed_styles = set(columns["source"])
+        for style in styles:
+            if style not in packed_styles:
+                raise UnknownNameError("style among the packed pictures", style, packed_styles)
+        is_drawn = [not styles or source in styles for source in columns["source"]]
         sprites = [
             Sprite(
                 concept=columns["concept"][row], style=columns["source"][row],
@@ -129,7 +139,7 @@ class PictureMixture:
         self.store = SpriteStore(sprites, cache_mb=cache_mb / 4)
         scene_rows = [
             row for row, kind in enumerate(kinds)
-            if kind == "emoji" and columns["concept"][row] in self.lexicon
+            if is_drawn[row] and kind == "emoji" and columns["concept"][row] in self.lexicon
             and columns["tone"][row] is None
         ]  # fmt: skip
         self.composer = None
@@ -145,6 +155,7 @@ class PictureMixture:
                     columns["concept"][row] for row in scene_rows
                     if columns["group"][row] not in MIRRORED_GROUPS
                 },
+                tidy=tidy,
             )  # fmt: skip
         self.concepts = Weighted()
         by_concept: dict[str, Weighted] = defaultdict(Weighted)
@@ -153,6 +164,8 @@ class PictureMixture:
         self.held_out = HeldOut.read()
         for row, kind in enumerate(kinds):
             weight = columns["weight"][row]
+            if not is_drawn[row]:
+                continue
             if (columns["concept"][row], columns["colour"][row], 1) in self.held_out.counts:
                 continue
             if kind == "silhouette":
@@ -264,16 +277,23 @@ class PictureMixture:
             colour, clashes = self.rows["colour"][row], look.clashes
         else:
             colour, clashes = SHADES[shade][0], shade_clashes(shade)
-        background = choose_background(rng, clashes, {colour} if colour else ())
+        taken = {colour} if colour else ()
+        background = choose_background(rng, clashes, taken, self.tidy)
         if background is None:
             return self.sample(int(rng.random() * 2**39))
-        scale = (0.72 + 0.24 * rng.random()) * self.size_px / max(look.width, look.height)
-        width, height = (max(1, round(side * scale)) for side in (look.width, look.height))
-        sprite = self.store.resized(row, None, width, height)
-        if self.rows["group"][row] in MIRRORED_GROUPS and rng.random() < 0.5:
-            sprite = sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        left = round((self.size_px - width) * (0.3 + 0.4 * rng.random()))
-        top = round((self.size_px - height) * (0.3 + 0.4 * rng.random()))
+        if self.tidy:
+            [spot] = tidy_alone(look.width / look.height)
+            width, height = (max(1, int(side * self.size_px)) for side in (spot.w, spot.h))
+            left, top = int(spot.x * self.size_px), int(spot.y * self.size_px)
+            sprite = self.store.resized(row, None, width, height)
+        else:
+            scale = (0.72 + 0.24 * rng.random()) * self.size_px / max(look.width, look.height)
+            width, height = (max(1, round(side * scale)) for side in (look.width, look.height))
+            sprite = self.store.resized(row, None, width, height)
+            if self.rows["group"][row] in MIRRORED_GROUPS and rng.random() < 0.5:
+                sprite = sprite.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            left = round((self.size_px - width) * (0.3 + 0.4 * rng.random()))
+            top = round((self.size_px - height) * (0.3 + 0.4 * rng.random()))
         canvas = background.paint(self.size_px)
         box = (left, top, left + width, top + height)
         canvas.paste(sprite if shade is None else SHADES[shade][1], box, sprite)

@@ -23,10 +23,18 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from mtgen.data.images.backgrounds import Background, choose_background
-from mtgen.data.images.drafts import CATEGORIES, Draft, Drafter, Slot
+from mtgen.data.images.drafts import CATEGORIES, COMMON_SHARE, Draft, Drafter, Slot
 from mtgen.data.images.grammar import Description, Thing, caption, pick
 from mtgen.data.images.held_out import HeldOut
-from mtgen.data.images.layouts import Spot, alone, between, crowd, pair
+from mtgen.data.images.layouts import (
+    Spot,
+    alone,
+    between,
+    crowd,
+    pair,
+    tidy_crowd,
+    tidy_pair,
+)
 from mtgen.data.images.lexicon import LANGS, Lexicon, Word
 from mtgen.data.images.sprite_store import Sprite, SpriteStore, visible_box
 from mtgen.errors import SettingError, UnknownNameError
@@ -55,6 +63,7 @@ BACKGROUND_SAID_SHARE = {"white": 0.12}
 OTHER_BACKGROUND_SAID_SHARE = 0.35
 STYLE_SAID_SHARE = 0.5
 SIZES_SAID_SHARE = 0.15
+TIDY_COMMON_SHARE = 0.7
 _ATTEMPTS = 60
 _STREAMS = 16  # random sources of one scene: 0 to 6 for its picture, from 8 on for its captions
 
@@ -120,6 +129,8 @@ class SceneComposer:
             half of the captions of scenes in it.
         is_flipping: Half of the sprites are mirrored where no relation is stated.
         unflippable: Concepts that are never mirrored (clocks, letters).
+        tidy: A few sizes and places on a grid of 8 a side, plain backgrounds, nothing mirrored,
+            mostly common nouns: what a generator of codes learns in the least time.
 
     Raises:
         SettingError: a number out of its range, or no sprite that could be used.
@@ -138,6 +149,7 @@ class SceneComposer:
         style_words: Mapping[str, Mapping[str, str]] | None = None,
         is_flipping: bool = True,
         unflippable: Collection[str] = (),
+        tidy: bool = False,
     ) -> None:
         if isinstance(size_px, bool) or not isinstance(size_px, int) or not 32 <= size_px <= 1024:
             raise SettingError(f"size_px must be a whole number 32 to 1024, got {size_px!r}")
@@ -149,11 +161,13 @@ class SceneComposer:
             held_out = HeldOut.read() if exclude_held_out else HeldOut()
         self._store = store
         self._size_px = size_px
-        self._drafter = Drafter(store, lexicon, held_out, exclude_held_out)
+        common_share = TIDY_COMMON_SHARE if tidy else COMMON_SHARE
+        self._drafter = Drafter(store, lexicon, held_out, exclude_held_out, common_share)
+        self._tidy = tidy
         self._held_out = held_out if exclude_held_out is True else HeldOut()
         self._weights = _checked_weights(CATEGORY_WEIGHTS if weights is None else weights)
         self._style_words = style_words or {}
-        self._is_flipping = is_flipping
+        self._is_flipping = is_flipping and not tidy
         self._unflippable = frozenset(unflippable)
 
     def scene(
@@ -213,11 +227,13 @@ class SceneComposer:
             rng,
             clashes=frozenset().union(*(look.clashes for look in looks)),
             taken={slot.colour for slot in draft.slots if slot.colour},
+            tidy=self._tidy,
         )
         if background is None:
             return None
         sizes = self._draw_sizes(rng, draft)
-        spots = _lay_out(rng, draft, [look.width / look.height for look in looks], sizes)
+        lay_out = _lay_out_tidily if self._tidy else _lay_out
+        spots = lay_out(rng, draft, [look.width / look.height for look in looks], sizes)
         each = [slot for slot in draft.slots for _ in range(draft.count)]
         flips = [self._draw_flip(rng, draft, slot) for slot in draft.slots]
         canvas = background.paint(self._size_px)
@@ -374,6 +390,19 @@ def _lay_out(
     order = slice(None) if is_first else slice(None, None, -1)
     placed = pair(rng, aspects[order], sizes[order], axis=axis, min_apart=apart, max_offset=offset)
     return placed[order]
+
+
+def _lay_out_tidily(
+    rng: random.Random, draft: Draft, aspects: Sequence[float], said_sizes: Sequence[str | None]
+) -> list[Spot]:
+    """The same on a grid."""
+    if len(draft.slots) == 1:
+        return tidy_crowd(rng, aspects[0], draft.count)
+    is_first = draft.relation in ("left_of", "above") if draft.relation else rng.random() < 0.5
+    is_across = draft.relation in ("left_of", "right_of") if draft.relation else rng.random() < 0.8
+    sides = [2 if size == "small" else 4 for size in said_sizes]
+    order = slice(None) if is_first else slice(None, None, -1)
+    return tidy_pair(rng, aspects[order], sides[order], "x" if is_across else "y")[order]
 
 
 def _wording(seed: int, lang: str) -> random.Random:

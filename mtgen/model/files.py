@@ -1,0 +1,23 @@
+"""Where trained experts lie, and what their files say; without torch, as the page needs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+WEIGHTS = Path(__file__).parent.parent / "weights"
+"""Where the experts of this release lie."""
+AUTOENCODER = "autoencoder.safetensors"
+IMAGE_EXPERT = "image_expert.safetensors"
+TRANSLATION_EXPERT = "translation_expert.safetensors"
+
+
+def trained_styles(path: Path = WEIGHTS / IMAGE_EXPERT) -> tuple[str, ...]:
+    """Styles that an image expert has learnt; none where its file does not say, or is missing."""
+    try:
+        with safe_open(path, "np") as file:
+            return tuple(json.loads((file.metadata() or {}).get("styles", "[]")))
+    except (SafetensorError, OSError, ValueError):
+        return ()
