@@ -14,10 +14,18 @@ from torch import Tensor
 from mtgen.engine import LlamaRuntime
 from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import PromptTooLongError, SettingError, UnknownNameError
-from mtgen.model.autoencoder import Autoencoder
-from mtgen.model.checkpoint import load_autoencoder, load_image_expert
-from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, WEIGHTS, trained_styles
-from mtgen.model.image_expert import ImageExpert
+from mtgen.model.checkpoint import (
+    load_autoencoder,
+    load_image_expert,
+    load_picture_tokenizer,
+)
+from mtgen.model.files import (
+    AUTOENCODER,
+    IMAGE_EXPERT,
+    PICTURE_TOKENIZER,
+    WEIGHTS,
+    trained_styles,
+)
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk, sha256_of
 from mtgen.requests import (
@@ -28,7 +36,7 @@ from mtgen.requests import (
     TextRequest,
     check_text,
 )
-from mtgen.tasks.image import ImageStream
+from mtgen.tasks.image import ImageStream, Painters
 from mtgen.tasks.text import PREFILL_CHUNK, TextStream
 
 
@@ -51,7 +59,7 @@ class Pipeline:
         self.weights = weights
         """Where the trained experts lie."""
         self._experts_lock = threading.Lock()
-        self._image: tuple[Autoencoder, ImageExpert] | None = None
+        self._painters: Painters | None = None
         self.image_model = self.model
         """The same with the image expert's fingerprint, once that is loaded."""
 
@@ -99,8 +107,8 @@ class Pipeline:
         """Answers a prompt; see `text_stream` for the arguments and errors."""
         return self.text_stream(request, **settings).generation
 
-    def image_experts(self) -> tuple[Autoencoder, ImageExpert]:
-        """The autoencoder and the image expert, read when they are first needed.
+    def painters(self) -> Painters:
+        """The image expert and what turns its tokens into pixels, read when first needed.
 
         Raises:
             WeightsNotFoundError: their files are missing.
@@ -108,13 +116,15 @@ class Pipeline:
             ConfigError: they were trained beside a trunk of another shape.
         """
         with self._experts_lock:
-            if self._image is None:
-                autoencoder = load_autoencoder(self.weights / AUTOENCODER)
-                path = self.weights / IMAGE_EXPERT
-                expert, _ = load_image_expert(self.runtime.config, path)
-                self._image = autoencoder, expert
+            if self._painters is None:
+                trunk, path = self.runtime.config, self.weights / IMAGE_EXPERT
+                self._painters = Painters(
+                    expert=load_image_expert(trunk, path),
+                    tokenizer=load_picture_tokenizer(trunk, self.weights / PICTURE_TOKENIZER),
+                    autoencoder=load_autoencoder(self.weights / AUTOENCODER),
+                )
                 self.image_model = f"{self.model}+image-{sha256_of(path)[:8]}"
-            return self._image
+            return self._painters
 
     def image_stream(
         self, request: ImageRequest | str, *, stop: threading.Event | None = None, **settings: Any
@@ -131,13 +141,11 @@ class Pipeline:
             TrunkError: the expert's weights cannot be had.
         """
         request = as_request(ImageRequest, request, settings)
-        autoencoder, expert = self.image_experts()
+        painters = self.painters()
         known = trained_styles(self.weights / IMAGE_EXPERT)
         if request.style is not None and known and request.style not in known:
             raise UnknownNameError("style that these weights have learnt", request.style, known)
-        return ImageStream(
-            request, self.runtime, self.tokenizer, autoencoder, expert, self.image_model, stop
-        )
+        return ImageStream(request, self.runtime, self.tokenizer, painters, self.image_model, stop)
 
     def image(self, request: ImageRequest | str, **settings: Any) -> ImageGeneration:
         """Draws a prompt; see `image_stream` for the arguments and errors."""

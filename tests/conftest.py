@@ -88,8 +88,9 @@ def save_tiny_image_expert(folder: Path, trunk_folder: Path) -> None:
     from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
     from mtgen.model.checkpoint import save_weights
     from mtgen.model.config import TrunkConfig, read_json
-    from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT
+    from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER
     from mtgen.model.image_expert import ImageExpert, ImageExpertConfig
+    from mtgen.model.picture_tokenizer import PictureTokenizer, PictureTokenizerConfig
 
     trunk = TrunkConfig.from_hf(read_json(trunk_folder / "config.json"), "tiny")
     autoencoder = Autoencoder(
@@ -97,15 +98,15 @@ def save_tiny_image_expert(folder: Path, trunk_folder: Path) -> None:
             num_codes=1, channels=(8, 8, 8), last_channels=8, decoder_blocks=(1, 1, 1)
         )
     )
-    expert = ImageExpert(
-        ImageExpertConfig(
-            n_layer=2, n_embd=48, n_head=2, n_ff=64, trunk_layers=(0, 1), num_codes=1,
-            n_code_embd=16, n_code_ff=16,
-        ),
-        trunk,
-    )  # fmt: skip
+    shape = {"n_layer": 2, "n_embd": 48, "n_head": 2, "n_ff": 64, "trunk_layers": (0, 1)}
+    tokenizer = PictureTokenizer(
+        PictureTokenizerConfig(**shape, n_encoder_layer=1, num_codes=1), trunk
+    )
+    expert = ImageExpert(ImageExpertConfig(**shape, n_code_embd=16, n_code_ff=16), trunk)
     torch.manual_seed(1)
-    for path, module in ((AUTOENCODER, autoencoder), (IMAGE_EXPERT, expert)):
+    for path, module in (
+        (AUTOENCODER, autoencoder), (PICTURE_TOKENIZER, tokenizer), (IMAGE_EXPERT, expert)
+    ):  # fmt: skip
         with torch.no_grad():  # zeros would hide the prompt
             for parameter in module.parameters():
                 parameter.add_(torch.randn_like(parameter) / max(parameter.shape[-1], 1) ** 0.5)

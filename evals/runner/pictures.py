@@ -83,14 +83,15 @@ def experts_sha256(pipeline: Pipeline) -> str | None:
     """
     import hashlib
 
-    from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT
+    from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER
     from mtgen.model.trunk import sha256_of
 
     weights = getattr(pipeline, "weights", None)
     if weights is None:
         return None
-    paths = [weights / name for name in (AUTOENCODER, IMAGE_EXPERT)]
+    names = (AUTOENCODER, PICTURE_TOKENIZER, IMAGE_EXPERT)
+    paths = [weights / name for name in names]
     if not all(path.is_file() for path in paths):
-        pipeline.image_experts()  # says what is missing
-        raise TrunkError(f"{weights} does not hold {AUTOENCODER} and {IMAGE_EXPERT}")
+        pipeline.painters()  # says what is missing
+        raise TrunkError(f"{weights} does not hold {', '.join(names)}")
     return hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()

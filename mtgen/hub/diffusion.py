@@ -15,20 +15,19 @@ from typing import Any, Literal
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline, ImagePipelineOutput
-from jaxtyping import Float, Int64
+from jaxtyping import Int64
 from torch import Tensor
 
 import mtgen
 from mtgen.errors import SettingError
-from mtgen.model.image_expert import to_cells
 from mtgen.pipeline import Pipeline
 from mtgen.requests import ImageRequest
-from mtgen.tasks.image import draw, prompt_ids, read_prompts, to_images
+from mtgen.tasks.image import Prompts, draw, prompt_ids, read_prompts, to_images, to_pixels
 
 OutputType = Literal["pil", "np", "pt", "latent"]
 
 Callback = Callable[["ImagePipeline", int, int, dict[str, Tensor]], object]
-"""Called after each step with the pipeline, the step, the steps that are left, and `codes`."""
+"""Called after each step with the pipeline, the step, the steps that are left, and `tokens`."""
 
 
 class ImagePipeline(DiffusionPipeline):
@@ -44,7 +43,7 @@ class ImagePipeline(DiffusionPipeline):
         super().__init__()
         self.register_to_config()
         self._mtgen = pipeline
-        self.autoencoder, self.expert = pipeline.image_experts()
+        self.painters = pipeline.painters()
         self._interrupt = False
 
     @classmethod
@@ -78,7 +77,7 @@ class ImagePipeline(DiffusionPipeline):
         output_type: OutputType = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callback | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("codes",),
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("tokens",),
     ) -> ImagePipelineOutput | tuple[Any]:
         """Draws `num_images_per_prompt` pictures of each prompt, prompt by prompt.
 
@@ -89,12 +88,12 @@ class ImagePipeline(DiffusionPipeline):
             guidance_scale: How much the prompt counts, 0..20.
             num_images_per_prompt: Of each prompt, at least 1.
             generator: On the CPU; one for all pictures in turn, or one for each picture.
-            temperature: Divides the scores of codes.
+            temperature: Divides the scores of tokens.
             output_type: `pil` images, `np` (N, 256, 256, 3) in 0..1, `pt` (N, 3, 256, 256) in
-                0..1, or `latent`: the codes, (N, 16, 16, codes of a cell).
+                0..1, or `latent`: the tokens, (N, 64, 2).
             return_dict: `ImagePipelineOutput`, else a tuple of the pictures.
-            callback_on_step_end: Sees the codes after each step; may set `pipe._interrupt`.
-            callback_on_step_end_tensor_inputs: What the callback gets; only `codes` exists.
+            callback_on_step_end: Sees the tokens after each step; may set `pipe._interrupt`.
+            callback_on_step_end_tensor_inputs: What the callback gets; only `tokens` exists.
 
         Raises:
             BadRequestError: a prompt or setting that cannot be drawn.
@@ -103,8 +102,8 @@ class ImagePipeline(DiffusionPipeline):
             raise SettingError(
                 f"output_type must be 'pil', 'np', 'pt' or 'latent', got {output_type!r}"
             )
-        if unknown := set(callback_on_step_end_tensor_inputs) - {"codes"}:
-            raise SettingError(f"a callback can be given 'codes' alone, not {sorted(unknown)}")
+        if unknown := set(callback_on_step_end_tensor_inputs) - {"tokens"}:
+            raise SettingError(f"a callback can be given 'tokens' alone, not {sorted(unknown)}")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         negatives = negative_prompt or ""
         negatives = [negatives] * len(prompts) if isinstance(negatives, str) else list(negatives)
@@ -125,16 +124,17 @@ class ImagePipeline(DiffusionPipeline):
         generators = self._generators(generator, len(prompts) * num_images_per_prompt)
         self._interrupt = False
         runtime, tokenizer = self._mtgen.runtime, self._mtgen.tokenizer
-        num_steps = min(num_inference_steps, self.expert.config.num_places)
-        places: list[Tensor] = []
+        num_steps = min(num_inference_steps, self.painters.expert.config.num_places)
+        drawn: list[Any] = []
         with self.progress_bar(total=num_steps * len(prompts)) as bar:  # type: ignore[call-arg]
             for number, (text, negative) in enumerate(zip(prompts, negatives, strict=True)):
                 ids = [prompt_ids(words, tokenizer) for words in (text, negative)]
+                read = read_prompts(ids, runtime, self.painters)
                 first = number * num_images_per_prompt
-                codes = torch.empty(0)
-                for step, codes in enumerate(
+                tokens = torch.empty(0)
+                for step, tokens in enumerate(
                     draw(
-                        self.expert, read_prompts(ids, runtime, self.expert),
+                        self.painters.expert, read,
                         generators[first : first + num_images_per_prompt],
                         num_inference_steps=num_steps, guidance_scale=guidance_scale,
                         temperature=temperature,
@@ -142,14 +142,16 @@ class ImagePipeline(DiffusionPipeline):
                 ):  # fmt: skip
                     bar.update()
                     if callback_on_step_end is not None:
-                        given = {name: codes for name in callback_on_step_end_tensor_inputs}
+                        given = {name: tokens for name in callback_on_step_end_tensor_inputs}
                         callback_on_step_end(self, step, num_steps - step - 1, given)
                     if self._interrupt:
                         break
-                places.append(codes)
+                drawn.append(self._output(tokens, read, output_type))
                 if self._interrupt:
                     break
-        images = self._output(torch.cat(places), output_type)
+        images = sum(drawn, []) if output_type == "pil" else torch.cat(drawn)
+        if output_type == "np":
+            images = images.numpy()  # type: ignore[union-attr]
         return ImagePipelineOutput(images=images) if return_dict else (images,)  # type: ignore[arg-type]
 
     @staticmethod
@@ -172,11 +174,12 @@ class ImagePipeline(DiffusionPipeline):
         return generators
 
     def _output(
-        self, places: Int64[Tensor, "N P K"], kind: OutputType
-    ) -> list[Any] | Tensor | Float[Any, "N H W 3"]:
+        self, tokens: Int64[Tensor, "N P K"], prompts: Prompts, kind: OutputType
+    ) -> list[Any] | Tensor:
+        """Pictures of one prompt."""
         if kind == "latent":
-            return to_cells(places, self.expert.config)
+            return tokens
         if kind == "pil":
-            return list(to_images(places, self.expert, self.autoencoder, 256))
-        pixels = self.autoencoder.decode(to_cells(places, self.expert.config)) / 2 + 0.5
-        return pixels if kind == "pt" else pixels.permute(0, 2, 3, 1).numpy()
+            return list(to_images(tokens, prompts, self.painters, 256))
+        pixels = to_pixels(tokens, prompts, self.painters) / 2 + 0.5
+        return pixels if kind == "pt" else pixels.permute(0, 2, 3, 1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor, nn
 
 from mtgen.errors import ConfigError
@@ -60,6 +60,12 @@ class AutoencoderConfig:
     def latent_channels(self) -> int:
         """Numbers that describe a cell."""
         return self.num_codes * CHANNELS_PER_CODE
+
+
+def to_digits(codes: Shaped[Tensor, "*N"]) -> Int64[Tensor, "*N 4"]:
+    """The level, 0..3, of each of a code's channels; the first is the lowest digit."""
+    weights = LEVELS ** torch.arange(CHANNELS_PER_CODE, device=codes.device)
+    return codes.long()[..., None] // weights % LEVELS
 
 
 class ResidualBlock(nn.Module):
@@ -153,9 +159,7 @@ class Autoencoder(nn.Module):
     def to_levels(codes: UInt8[Tensor, "B h w S"]) -> Float[Tensor, "B C h w"]:
         """The latents that codes stand for."""
         b, h, w, s = codes.shape
-        weights = LEVELS ** torch.arange(CHANNELS_PER_CODE, device=codes.device)
-        digits: Int64[Tensor, "B h w S 4"] = codes.long()[..., None] // weights % LEVELS
-        levels = digits.float() - (LEVELS - 1) / 2
+        levels = to_digits(codes).float() - (LEVELS - 1) / 2
         return levels.reshape(b, h, w, s * CHANNELS_PER_CODE).permute(0, 3, 1, 2)
 
     @torch.no_grad()
@@ -166,4 +170,9 @@ class Autoencoder(nn.Module):
     @torch.no_grad()
     def decode(self, codes: UInt8[Tensor, "B h w S"]) -> Float[Tensor, "B 3 H W"]:
         """Pictures of codes, clipped to -1..1."""
-        return self.decoder(self.to_levels(codes)).float().clamp(-1, 1)
+        return self.render(self.to_levels(codes))
+
+    @torch.no_grad()
+    def render(self, latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B 3 H W"]:
+        """Pictures of latents, rounded or not, clipped to -1..1."""
+        return self.decoder(latents).float().clamp(-1, 1)

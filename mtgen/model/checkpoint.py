@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from mtgen.errors import CorruptedFileError, WeightsNotFoundError
 from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
 from mtgen.model.config import TrunkConfig
-from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, WEIGHTS
+from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER, WEIGHTS
 from mtgen.model.image_expert import ImageExpert, ImageExpertConfig
+from mtgen.model.picture_tokenizer import PictureTokenizer, PictureTokenizerConfig
 
 Config = TypeVar("Config")
 
@@ -94,11 +95,19 @@ def load_autoencoder(path: Path = WEIGHTS / AUTOENCODER) -> Autoencoder:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load_image_expert(
-    trunk: TrunkConfig, path: Path = WEIGHTS / IMAGE_EXPERT
-) -> tuple[ImageExpert, dict[str, str]]:
-    """The trained image expert and its file's metadata; errors as `read_weights`."""
-    config, tensors, notes = read_weights(path, ImageExpertConfig)
+def load_picture_tokenizer(
+    trunk: TrunkConfig, path: Path = WEIGHTS / PICTURE_TOKENIZER
+) -> PictureTokenizer:
+    """The trained picture tokenizer; errors as `read_weights`."""
+    config, tensors, _ = read_weights(path, PictureTokenizerConfig)
+    model = PictureTokenizer(config, trunk)
+    fill(model, tensors, path)
+    return model
+
+
+def load_image_expert(trunk: TrunkConfig, path: Path = WEIGHTS / IMAGE_EXPERT) -> ImageExpert:
+    """The trained image expert; errors as `read_weights`."""
+    config, tensors, _ = read_weights(path, ImageExpertConfig)
     model = ImageExpert(config, trunk)
     fill(model, tensors, path)
-    return model, notes
+    return model

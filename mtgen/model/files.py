@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 WEIGHTS = Path(__file__).parent.parent / "weights"
 """Where the experts of this release lie."""
 AUTOENCODER = "autoencoder.safetensors"
+PICTURE_TOKENIZER = "picture_tokenizer.safetensors"
 IMAGE_EXPERT = "image_expert.safetensors"
 TRANSLATION_EXPERT = "translation_expert.safetensors"
 

@@ -1,27 +1,26 @@
-"""The image expert: a narrow transformer beside the trunk that predicts a picture's codes.
+"""The image expert: a narrow transformer beside the trunk that predicts a picture's tokens.
 
 It has its own norms and matrices, and shares the trunk's head size and key/value heads: at each
 of its layers, places of the picture attend to the trunk's keys and values of the prompt and to
 each other (as the experts of Mixture-of-Transformers, arXiv:2411.04996, and pi-0,
 arXiv:2410.24164). The trunk never sees the picture, so a prompt is read once.
 
-A place is a block of `patch` x `patch` cells. Its codes are drawn one after the other by a small
-network of one hidden layer (NADE, arXiv:1605.02226), so that they fit together; places are drawn
-in raster order, or many at a time with masking (MaskGIT, arXiv:2202.04200).
+A place is 32 x 32 pixels, and has the few codes of `mtgen.model.picture_tokenizer`. Places are
+drawn many at a time with masking (MaskGIT, arXiv:2202.04200); the codes of one place after the
+other by a small network of one hidden layer (NADE, arXiv:1605.02226), so that they fit together.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from mtgen.errors import ConfigError
-from mtgen.model.autoencoder import CHANNELS_PER_CODE, CODEBOOK_SIZE, LEVELS
+from mtgen.model.autoencoder import CHANNELS_PER_CODE, CODEBOOK_SIZE, LEVELS, to_digits
 from mtgen.model.config import TrunkConfig
 from mtgen.model.transformer import KeysValues, rotate, rotations
 
@@ -33,8 +32,8 @@ ROTARY_THETA = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageExpertConfig:
-    """Shape of the expert."""
+class ExpertShape:
+    """Shape of the layers that attend to the trunk."""
 
     n_layer: int = 8
     n_embd: int = 384
@@ -42,63 +41,52 @@ class ImageExpertConfig:
     """Query heads; a multiple of the trunk's key/value heads."""
     n_ff: int = 1024
     trunk_layers: tuple[int, ...] = (1, 5, 9, 13, 17, 21, 25, 29)
-    """The layer of the trunk that each of the expert's layers reads."""
-    grid: int = 16
-    """Cells of a side."""
-    num_codes: int = 4
-    """Codes of a cell."""
-    patch: int = 2
-    """Cells of a side that make one place."""
-    n_code_embd: int = 256
-    """Width of the network that draws a place's codes."""
-    n_code_ff: int = 512
-    order: Literal["raster", "masked"] = "masked"
-    """How places are drawn."""
+    """The layer of the trunk that each layer reads."""
+    side: int = 8
+    """Places of a side."""
 
     def __post_init__(self) -> None:
         if len(self.trunk_layers) != self.n_layer:
             raise ConfigError(
                 f"trunk_layers names {len(self.trunk_layers)} layers for n_layer={self.n_layer}; "
-                "each of the expert's layers reads one"
+                "each layer reads one"
             )
-        if self.grid % self.patch:
-            raise ConfigError(f"grid={self.grid} is not divisible by patch={self.patch}")
-        if self.order not in ("raster", "masked"):
-            raise ConfigError(f"order must be 'raster' or 'masked', got {self.order!r}")
-
-    @property
-    def side(self) -> int:
-        """Places of a side."""
-        return self.grid // self.patch
 
     @property
     def num_places(self) -> int:
         return self.side**2
 
-    @property
-    def codes_per_place(self) -> int:
-        return self.patch**2 * self.num_codes
+    def check_trunk(self, trunk: TrunkConfig) -> None:
+        """Refuses a trunk that these layers cannot read.
+
+        Raises:
+            ConfigError: its heads or layers do not fit.
+        """
+        if self.n_head % trunk.n_kv_head:
+            raise ConfigError(
+                f"n_head={self.n_head} is not divisible by the trunk's {trunk.n_kv_head} "
+                "key/value heads"
+            )
+        if max(self.trunk_layers) >= trunk.n_layer:
+            raise ConfigError(
+                f"trunk_layers names layer {max(self.trunk_layers)}; the trunk's last is "
+                f"{trunk.n_layer - 1}"
+            )
 
 
-def to_places(codes: UInt8[Tensor, "B h w S"], config: ImageExpertConfig) -> Int64[Tensor, "B P K"]:
-    """Codes by place, in raster order; within a place cell by cell."""
-    b, h, w, s = codes.shape
-    p = config.patch
-    blocks = codes.view(b, h // p, p, w // p, p, s).permute(0, 1, 3, 2, 4, 5)
-    return blocks.reshape(b, config.num_places, config.codes_per_place).long()
+@dataclass(frozen=True, kw_only=True)
+class ImageExpertConfig(ExpertShape):
+    """Shape of the expert."""
 
-
-def to_cells(places: Int64[Tensor, "B P K"], config: ImageExpertConfig) -> UInt8[Tensor, "B h w S"]:
-    """What `to_places` was made from."""
-    p, side = config.patch, config.side
-    blocks = places.view(-1, side, side, p, p, config.num_codes).permute(0, 1, 3, 2, 4, 5)
-    return blocks.reshape(-1, config.grid, config.grid, config.num_codes).to(torch.uint8)
+    codes_per_place: int = 2
+    n_code_embd: int = 256
+    """Width of the network that draws a place's codes."""
+    n_code_ff: int = 512
 
 
 def digits(codes: Int64[Tensor, "*N K"]) -> Float[Tensor, "*N KD"]:
     """One-hot levels of codes: 16 numbers a code."""
-    weights = LEVELS ** torch.arange(CHANNELS_PER_CODE, device=codes.device)
-    return F.one_hot(codes[..., None] // weights % LEVELS, LEVELS).flatten(-3).float()
+    return F.one_hot(to_digits(codes), LEVELS).flatten(-3).float()
 
 
 class Norm(nn.Module):
@@ -113,9 +101,9 @@ class Norm(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer of the expert."""
+    """One layer over places; it attends to a prompt too, unless `reads` is False."""
 
-    def __init__(self, config: ImageExpertConfig, trunk: TrunkConfig) -> None:
+    def __init__(self, config: ExpertShape, trunk: TrunkConfig, reads: bool = True) -> None:
         super().__init__()
         self.n_head, self.n_kv_head = config.n_head, trunk.n_kv_head
         self.head_dim = trunk.head_dim
@@ -125,15 +113,16 @@ class Block(nn.Module):
         self.query_norm = Norm(trunk.head_dim)
         self.key_norm = Norm(trunk.head_dim)
         self.out = nn.Linear(config.n_head * trunk.head_dim, config.n_embd, bias=False)
-        self.prompt_key_norm = Norm(kv)
-        self.prompt_value_norm = Norm(kv)
-        self.prompt_key = nn.Linear(kv, kv, bias=False)
-        self.prompt_value = nn.Linear(kv, kv, bias=False)
+        if reads:
+            self.prompt_key_norm = Norm(kv)
+            self.prompt_value_norm = Norm(kv)
+            self.prompt_key = nn.Linear(kv, kv, bias=False)
+            self.prompt_value = nn.Linear(kv, kv, bias=False)
+            nn.init.eye_(self.prompt_key.weight)
+            nn.init.eye_(self.prompt_value.weight)
         self.ffn_norm = Norm(config.n_embd)
         self.gate_up = nn.Linear(config.n_embd, 2 * config.n_ff, bias=False)
         self.down = nn.Linear(config.n_ff, config.n_embd, bias=False)
-        nn.init.eye_(self.prompt_key.weight)
-        nn.init.eye_(self.prompt_value.weight)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.down.weight)
 
@@ -152,23 +141,20 @@ class Block(nn.Module):
         prompt: tuple[Tensor, Tensor],
         turns: Float[Tensor, "P R 2"],
         mask: Bool[Tensor, "B 1 P N"] | None,
-        past: tuple[Tensor, Tensor] | None = None,
-    ) -> tuple[Float[Tensor, "B P C"], tuple[Tensor, Tensor]]:
-        """Gives the new states and the picture's keys and values so far.
+    ) -> Float[Tensor, "B P C"]:
+        """The new states.
 
         Args:
             x: States of places.
             prompt: What `read_prompt` gave.
-            turns: Rotations of these places.
-            mask: True where a place may look: the prompt's tokens first, then the places.
-            past: Keys and values of earlier places.
+            turns: Rotations of the places.
+            mask: True where a place may look: the prompt's tokens first, then the places; None
+                for everywhere.
         """
         heads = self.qkv(self.attn_norm(x)).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
         query, key, value = heads.split([self.n_head, self.n_kv_head, self.n_kv_head], dim=1)
         query, key = turned(self.query_norm(query), turns), turned(self.key_norm(key), turns)
         value = value.to(key.dtype)
-        if past is not None:
-            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
         mixed = F.scaled_dot_product_attention(
             query,
             torch.cat([prompt[0].to(key.dtype), key], 2),
@@ -177,7 +163,7 @@ class Block(nn.Module):
         )  # fmt: skip
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         gate, up = self.gate_up(self.ffn_norm(x)).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up), (key, value)
+        return x + self.down(F.silu(gate) * up)
 
 
 def turned(x: Float[Tensor, "B H P D"], turns: Float[Tensor, "P R 2"]) -> Tensor:
@@ -250,37 +236,23 @@ def unit(x: Tensor) -> Tensor:
     return F.rms_norm(x, x.shape[-1:])
 
 
-class ImageExpert(nn.Module):
-    """Predicts codes from a prompt's keys and values."""
+class PromptReader(nn.Module):
+    """Layers over the places of a picture that read the trunk's keys and values of a prompt."""
 
-    def __init__(self, config: ImageExpertConfig, trunk: TrunkConfig) -> None:
+    turns: Tensor
+
+    def __init__(self, config: ExpertShape, trunk: TrunkConfig) -> None:
         super().__init__()
-        if config.n_head % trunk.n_kv_head:
-            raise ConfigError(
-                f"n_head={config.n_head} is not divisible by the trunk's {trunk.n_kv_head} "
-                "key/value heads"
-            )
-        if max(config.trunk_layers) >= trunk.n_layer:
-            raise ConfigError(
-                f"trunk_layers names layer {max(config.trunk_layers)}; the trunk's last is "
-                f"{trunk.n_layer - 1}"
-            )
-        self.config = config
-        inputs = config.codes_per_place * DIGITS
-        self.embed = nn.Sequential(
-            nn.Linear(inputs, config.n_embd), nn.SiLU(), nn.Linear(config.n_embd, config.n_embd)
-        )
-        self.unknown = nn.Parameter(torch.randn(config.n_embd) * 0.02)
-        """Stands for a masked place, or before the first one."""
+        config.check_trunk(trunk)
+        self.trunk_layers = config.trunk_layers
         self.position = nn.Parameter(torch.randn(config.num_places, config.n_embd) * 0.02)
         self.blocks = nn.ModuleList(Block(config, trunk) for _ in range(config.n_layer))
-        self.head = CodeHead(config)
         self.register_buffer("turns", grid_rotations(config.side), persistent=False)
 
     def read_prompt(self, keys_values: KeysValues) -> list[tuple[Tensor, Tensor]]:
         """What each layer attends to; `keys_values` has the layers of `config.trunk_layers`."""
         reads = []
-        for block, layer in zip(self.blocks, self.config.trunk_layers, strict=True):
+        for block, layer in zip(self.blocks, self.trunk_layers, strict=True):
             assert isinstance(block, Block)
             reads.append(block.read_prompt(*keys_values[layer]))
         return reads
@@ -293,53 +265,54 @@ class ImageExpert(nn.Module):
     ) -> Float[Tensor, "B P C"]:
         """Final states of all places, from their inputs."""
         b, p, _ = inputs.shape
-        places = torch.ones(p, p, dtype=torch.bool, device=inputs.device)
-        if self.config.order == "raster":
-            places = places.tril()
-        mask = torch.cat([prompt_mask[:, None].expand(b, p, -1), places.expand(b, p, p)], -1)[
-            :, None
-        ]
+        places = torch.ones(b, p, p, dtype=torch.bool, device=inputs.device)
+        mask = torch.cat([prompt_mask[:, None].expand(b, p, -1), places], -1)[:, None]
         x = inputs + self.position
         for block, read in zip(self.blocks, prompt, strict=True):
-            x, _ = block(x, read, self.turns, mask)
+            x = block(x, read, self.turns, mask)
         return x
 
-    def inputs(
-        self, places: Int64[Tensor, "B P K"], known: Bool[Tensor, "B P"] | None
-    ) -> Float[Tensor, "B P C"]:
-        """Inputs for training or masked drawing.
 
-        Args:
-            places: Codes; those of unknown places do not matter.
-            known: Which places are given; None for raster order, where each sees the one before.
-        """
+class ImageExpert(PromptReader):
+    """Predicts a picture's tokens from a prompt's keys and values."""
+
+    def __init__(self, config: ImageExpertConfig, trunk: TrunkConfig) -> None:
+        super().__init__(config, trunk)
+        self.config = config
+        self.embed = code_embedding(config.codes_per_place, config.n_embd)
+        self.unknown = nn.Parameter(torch.randn(config.n_embd) * 0.02)
+        """Stands for a masked place."""
+        self.head = CodeHead(config)
+
+    def inputs(
+        self, places: Int64[Tensor, "B P K"], known: Bool[Tensor, "B P"]
+    ) -> Float[Tensor, "B P C"]:
+        """Inputs of all places; codes of unknown ones do not matter."""
         embedded = self.embed(digits(places))
-        if known is None:
-            first = self.unknown.to(embedded.dtype).expand(len(places), 1, -1)
-            return torch.cat([first, embedded[:, :-1]], 1)
         return torch.where(known[..., None], embedded, self.unknown.to(embedded.dtype))
 
     def loss(
         self,
-        codes: UInt8[Tensor, "B h w S"],
+        places: Int64[Tensor, "B P K"],
         prompt: list[tuple[Tensor, Tensor]],
         prompt_mask: Bool[Tensor, "B T"],
-        known: Bool[Tensor, "B P"] | None,
+        known: Bool[Tensor, "B P"],
     ) -> Float[Tensor, " M"]:
         """Cross-entropy in nats, the mean over each predicted place's codes.
 
-        M counts the places that were predicted: those not known, or all in raster order.
+        M counts the places that were predicted: those not known.
         """
-        places = to_places(codes, self.config)
         states = self.states(self.inputs(places, known), prompt, prompt_mask)
-        wanted = places.flatten(0, 1)
-        states = states.flatten(0, 1)
-        if known is not None:
-            hidden = ~known.flatten()
-            states, wanted = states[hidden], wanted[hidden]
+        hidden = ~known.flatten()
+        states, wanted = states.flatten(0, 1)[hidden], places.flatten(0, 1)[hidden]
         logits = self.head(states, wanted)
         losses = F.cross_entropy(logits.flatten(0, 1).float(), wanted.T.flatten(), reduction="none")
         return losses.view(self.config.codes_per_place, -1).mean(0)
+
+
+def code_embedding(num_codes: int, width: int) -> nn.Sequential:
+    """From the `digits` of a place's codes."""
+    return nn.Sequential(nn.Linear(num_codes * DIGITS, width), nn.SiLU(), nn.Linear(width, width))
 
 
 def mask_shares(random: Float[Tensor, " B"]) -> Float[Tensor, " B"]:

@@ -1,4 +1,4 @@
-"""The image task: a prompt becomes codes, round after round, and codes become a picture."""
+"""The image task: a prompt becomes tokens, round after round, and tokens become a picture."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from torch import Tensor
 from mtgen.engine import KVCache, LlamaRuntime
 from mtgen.errors import PromptTooLongError
 from mtgen.model.autoencoder import Autoencoder
-from mtgen.model.image_expert import ImageExpert, to_cells
+from mtgen.model.image_expert import ImageExpert
+from mtgen.model.picture_tokenizer import PictureTokenizer
 from mtgen.model.sampling import draw_seed, seeded
 from mtgen.model.tokenizer import ChatTokenizer
-from mtgen.model.transformer import rotate
+from mtgen.model.transformer import KeysValues, rotate
 from mtgen.requests import (
     MAX_SEED,
     FinishReason,
@@ -34,9 +35,6 @@ CHOICE_TEMPERATURE = 2.0
 
 PREVIEWS = 4
 """Times that a picture is decoded on the way, after the first; a decoding costs half a round."""
-
-Prompt = tuple[list[tuple[Tensor, Tensor]], Bool[Tensor, "B T"]]
-"""What each layer of the expert reads, and which tokens are real."""
 
 
 def prompt_ids(text: str, tokenizer: ChatTokenizer) -> list[int]:
@@ -60,23 +58,54 @@ def unrotated(cache: KVCache, layer: int, runtime: LlamaRuntime) -> Float[Tensor
     return rotate(cache.keys[layer, :, :, : cache.length].float(), turns)
 
 
+@dataclass(frozen=True)
+class Painters:
+    """The networks that make a picture, once the trunk has read the prompt."""
+
+    expert: ImageExpert
+    """Draws tokens."""
+    tokenizer: PictureTokenizer
+    """Fills them in."""
+    autoencoder: Autoencoder
+    """Makes pixels."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A prompt and what it is told from, as the networks attend to them."""
+
+    for_expert: list[tuple[Tensor, Tensor]]
+    for_tokenizer: list[tuple[Tensor, Tensor]]
+    """Of the prompt alone."""
+    mask: Bool[Tensor, "2 T"]
+
+
+def prompts_of(keys_values: KeysValues, mask: Bool[Tensor, "2 T"], painters: Painters) -> Prompts:
+    """From what the trunk read: the prompt, then what it is told from (empty or negative)."""
+    told = {layer: (keys[:1], values[:1]) for layer, (keys, values) in keys_values.items()}
+    return Prompts(
+        painters.expert.read_prompt(keys_values), painters.tokenizer.read_prompt(told), mask
+    )
+
+
 @torch.inference_mode()
 def read_prompts(
-    prompts: Sequence[Sequence[int]], runtime: LlamaRuntime, expert: ImageExpert
-) -> Prompt:
-    """Runs the trunk over prompts; the expert gets their keys and values, right-padded.
+    prompts: Sequence[Sequence[int]], runtime: LlamaRuntime, painters: Painters
+) -> Prompts:
+    """Runs the trunk over two prompts, right-padded.
 
     Args:
-        prompts: Token ids of each.
+        prompts: Token ids of the prompt, and of what it is told from.
         runtime: The trunk.
-        expert: Whose layers will read them.
+        painters: Whose layers will read them.
     """
     longest = max(map(len, prompts))
+    layers = {*painters.expert.trunk_layers, *painters.tokenizer.trunk_layers}
     by_layer: dict[int, list[tuple[Tensor, Tensor]]] = {}
     for ids in prompts:
         cache = runtime.new_cache(len(ids))
         runtime.forward(torch.tensor(ids), cache)
-        for layer in set(expert.config.trunk_layers):
+        for layer in layers:
             pair = unrotated(cache, layer, runtime), cache.values[layer].float()
             pad = (0, 0, 0, longest - len(ids))
             padded = tuple(torch.nn.functional.pad(x, pad) for x in pair)
@@ -86,7 +115,7 @@ def read_prompts(
         for layer, pairs in by_layer.items()
     }
     lengths = torch.tensor([len(ids) for ids in prompts])
-    return expert.read_prompt(keys_values), torch.arange(longest) < lengths[:, None]
+    return prompts_of(keys_values, torch.arange(longest) < lengths[:, None], painters)
 
 
 def settled_after(step: int, num_steps: int, num_places: int) -> int:
@@ -98,18 +127,18 @@ def settled_after(step: int, num_steps: int, num_places: int) -> int:
 @torch.inference_mode()
 def draw(
     expert: ImageExpert,
-    prompt: Prompt,
+    prompts: Prompts,
     generators: Sequence[torch.Generator],
     *,
     num_inference_steps: int,
     guidance_scale: float,
     temperature: float,
 ) -> Iterator[Int64[Tensor, "N P K"]]:
-    """Draws codes; yields all of them after every round, the unsettled ones as guessed so far.
+    """Draws tokens; yields all of them after every round, the unsettled ones as guessed so far.
 
     Args:
         expert: Predicts the codes.
-        prompt: Of two rows: the prompt, then what it is told from (empty or negative).
+        prompts: What it attends to.
         generators: Source of all randomness of each of the N pictures.
         num_inference_steps: Rounds, at most one for each place.
         guidance_scale: Scores are `away + guidance_scale * (prompt - away)` (arXiv:2207.12598).
@@ -118,10 +147,9 @@ def draw(
     n, config = len(generators), expert.config
     num_places, num_codes = config.num_places, config.codes_per_place
     num_steps = min(num_inference_steps, num_places)
-    reads, mask = prompt
     # picture 0 told by the prompt, picture 1, ..., then the same told away
-    reads = [(k.repeat_interleave(n, 0), v.repeat_interleave(n, 0)) for k, v in reads]
-    mask = mask.repeat_interleave(n, 0)
+    reads = [(k.repeat_interleave(n, 0), v.repeat_interleave(n, 0)) for k, v in prompts.for_expert]
+    mask = prompts.mask.repeat_interleave(n, 0)
     codes = torch.zeros(n, num_places, num_codes, dtype=torch.int64)
     known = torch.zeros(n, num_places, dtype=torch.bool)
     for step in range(1, num_steps + 1):
@@ -189,8 +217,7 @@ class ImageStream:
         request: ImageRequest,
         runtime: LlamaRuntime,
         tokenizer: ChatTokenizer,
-        autoencoder: Autoencoder,
-        expert: ImageExpert,
+        painters: Painters,
         model: str,
         stop: threading.Event | None = None,
     ) -> None:
@@ -206,7 +233,7 @@ class ImageStream:
             raise PromptTooLongError(
                 f"the prompt has {longest:,} tokens and the model reads {room:,}; shorten it"
             )
-        self._runtime, self._autoencoder, self._expert = runtime, autoencoder, expert
+        self._runtime, self._painters = runtime, painters
         self._model = model
         self._stopped = stop or threading.Event()
         self._generation: ImageGeneration | None = None
@@ -234,31 +261,32 @@ class ImageStream:
     def _run(self) -> Iterator[ImagePreview]:
         request = self.request
         assert request.seed is not None
-        prompt = read_prompts(self.prompts, self._runtime, self._expert)
+        painters = self._painters
+        prompts = read_prompts(self.prompts, self._runtime, painters)
         prompt_s = time.perf_counter() - self._started
         generators = [
             seeded((request.seed + i) % (MAX_SEED + 1)) for i in range(request.num_images)
         ]
-        num_steps = min(request.num_inference_steps, self._expert.config.num_places)
+        num_steps = min(request.num_inference_steps, painters.expert.config.num_places)
         rounds = draw(
-            self._expert, prompt, generators,
+            painters.expert, prompts, generators,
             num_inference_steps=num_steps,
             guidance_scale=request.guidance_scale, temperature=request.temperature,
         )  # fmt: skip
         images: tuple[Image.Image, ...] = ()
-        codes = torch.empty(0, dtype=torch.int64)
+        tokens = torch.empty(0, dtype=torch.int64)
         finish_reason: FinishReason = "stop"
         first_preview_s, step, began = 0.0, 0, time.perf_counter()
         while step < num_steps:
             if self._stopped.is_set():
                 finish_reason = "cancelled"
                 if step:  # what was drawn since the last preview
-                    images = to_images(codes, self._expert, self._autoencoder, request.size_px)
+                    images = to_images(tokens, prompts, painters, request.size_px)
                 break
-            codes = next(rounds)
+            tokens = next(rounds)
             step += 1
             if step in (1, num_steps) or step % (-(-num_steps // PREVIEWS)) == 0:
-                images = to_images(codes, self._expert, self._autoencoder, request.size_px)
+                images = to_images(tokens, prompts, painters, request.size_px)
             if step == 1:
                 first_preview_s = time.perf_counter() - self._started
             left = (time.perf_counter() - began) / step * (num_steps - step)
@@ -276,11 +304,22 @@ class ImageStream:
 
 
 @torch.inference_mode()
+def to_pixels(
+    tokens: Int64[Tensor, "N P K"], prompts: Prompts, painters: Painters
+) -> Float[Tensor, "N 3 H W"]:
+    """Pictures of drawn tokens, in -1..1."""
+    n = len(tokens)
+    reads = [(k.expand(n, -1, -1, -1), v.expand(n, -1, -1, -1)) for k, v in prompts.for_tokenizer]
+    latents = painters.tokenizer.decode(tokens, reads, prompts.mask[:1].expand(n, -1))
+    return painters.autoencoder.render(latents)
+
+
+@torch.inference_mode()
 def to_images(
-    places: Int64[Tensor, "N P K"], expert: ImageExpert, autoencoder: Autoencoder, size_px: int
+    tokens: Int64[Tensor, "N P K"], prompts: Prompts, painters: Painters, size_px: int
 ) -> tuple[Image.Image, ...]:
-    """Pictures of drawn codes, RGB."""
-    pixels = autoencoder.decode(to_cells(places, expert.config))
+    """Pictures of drawn tokens, RGB."""
+    pixels = to_pixels(tokens, prompts, painters)
     arrays = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     images = [Image.fromarray(array.copy()) for array in arrays]
     return tuple(

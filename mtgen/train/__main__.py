@@ -23,6 +23,7 @@ if typing.TYPE_CHECKING:
 EXAMPLES = """
 examples:
   python -m mtgen.train autoencoder --minutes 60 --pack build/pack
+  python -m mtgen.train --minutes 60 --tokens-weight 1 --image-weight 0 --translate-weight 0
   python -m mtgen.train --minutes 60 --preset small --pack build/pack --out build/run
   python -m mtgen.train --minutes 10 --data my-pictures --out build/mine
   python -m mtgen.train --minutes 10 --data my-sentences.csv --out build/mine
@@ -80,11 +81,10 @@ def build_parser() -> Parser:
             group.add_argument(flag, metavar="A,B", help="sources of pictures; all: an empty text")
         elif field.name == "optimizer":
             group.add_argument(flag, choices=("muon", "adamw"))
-    for field in ("n_layer", "n_embd", "n_ff", "patch"):
+    for field in ("n_layer", "n_embd", "n_ff"):
         group.add_argument(
             "--image-" + field.replace("_", "-"), type=int, help="of the image expert"
         )
-    group.add_argument("--image-order", choices=("raster", "masked"))
     group.add_argument("--image-trunk-layers", help="layers of the trunk that it reads, as 1,5,9")
     return parser
 
@@ -100,7 +100,7 @@ def configure(options: argparse.Namespace) -> TrainConfig:
     config = preset(options.preset, **changes)
     shape = {
         name: getattr(options, f"image_{name}")
-        for name in ("n_layer", "n_embd", "n_ff", "patch", "order")
+        for name in ("n_layer", "n_embd", "n_ff")
         if getattr(options, f"image_{name}") is not None
     }
     if options.image_trunk_layers:
@@ -124,10 +124,12 @@ def only_task_of(data: Path, config: TrainConfig) -> TrainConfig:
         raise BadRequestError(
             f"--data must be a folder of pictures or a .csv of sentence pairs, got {data}"
         )
-    pictures = float(data.is_dir())
-    return dataclasses.replace(
-        config, image_weight=pictures, translate_weight=1 - pictures, text_weight=0.0
-    )
+    if not data.is_dir():
+        return dataclasses.replace(
+            config, tokens_weight=0.0, image_weight=0.0, translate_weight=1.0, text_weight=0.0
+        )
+    image = 0.0 if config.tokens_weight else 1.0
+    return dataclasses.replace(config, image_weight=image, translate_weight=0.0, text_weight=0.0)
 
 
 def starting_weights(
@@ -139,12 +141,17 @@ def starting_weights(
         WeightsNotFoundError: a file is missing and `required`.
     """
     from mtgen.model.checkpoint import read_weights
-    from mtgen.model.files import IMAGE_EXPERT, TRANSLATION_EXPERT
+    from mtgen.model.files import IMAGE_EXPERT, PICTURE_TOKENIZER, TRANSLATION_EXPERT
     from mtgen.model.image_expert import ImageExpertConfig
+    from mtgen.model.picture_tokenizer import PictureTokenizerConfig
     from mtgen.model.transformer import LowRankConfig
 
     start: dict[str, dict[str, Tensor]] = {}
     image, translation = folder / IMAGE_EXPERT, folder / TRANSLATION_EXPERT
+    tokenizer = folder / PICTURE_TOKENIZER
+    if config.tokens_weight and (required or tokenizer.is_file()):
+        tokens, start["tokenizer"], _ = read_weights(tokenizer, PictureTokenizerConfig)
+        config = dataclasses.replace(config, tokens=tokens)
     if config.image_weight and (required or image.is_file()):
         shape, start["image"], _ = read_weights(image, ImageExpertConfig)
         config = dataclasses.replace(config, image=shape)
@@ -170,7 +177,7 @@ def open_sources(
 
     sources = Sources()
     own = options.data
-    if config.image_weight:
+    if config.draws:
         if own is None:
             sources.pictures, sources.validation = (
                 packed_pictures(
@@ -209,8 +216,8 @@ def train(options: argparse.Namespace) -> None:
 
     from mtgen.engine.linear import bf16_is_fast
     from mtgen.engine.runtime import use_all_cores
-    from mtgen.model.checkpoint import load_autoencoder
-    from mtgen.model.files import AUTOENCODER, WEIGHTS
+    from mtgen.model.checkpoint import load_autoencoder, load_picture_tokenizer
+    from mtgen.model.files import AUTOENCODER, PICTURE_TOKENIZER, WEIGHTS
     from mtgen.model.tokenizer import ChatTokenizer
     from mtgen.model.transformer import TrunkModel
     from mtgen.model.trunk import find_trunk
@@ -228,14 +235,22 @@ def train(options: argparse.Namespace) -> None:
     start: dict[str, dict[str, Tensor]] = {}
     if options.data is not None or options.weights is not None:
         config, start = starting_weights(weights, config, required=options.data is not None)
-    autoencoder = None
-    if config.image_weight:
+    trunk = TrunkModel.from_dir(trunk_folder)
+    autoencoder = picture_tokenizer = None
+    if config.draws:
         autoencoder = load_autoencoder(weights / AUTOENCODER)
-        shape = dataclasses.replace(
-            config.image, num_codes=autoencoder.config.num_codes,
-            grid=options.size_px // autoencoder.config.cell_px,
-        )  # fmt: skip
-        config = dataclasses.replace(config, image=shape)
+        side = options.size_px // (autoencoder.config.cell_px * config.tokens.patch)
+        tokens = dataclasses.replace(
+            config.tokens, num_codes=autoencoder.config.num_codes, side=side
+        )
+        config = dataclasses.replace(config, tokens=tokens)
+    if config.image_weight:
+        picture_tokenizer = load_picture_tokenizer(trunk.config, weights / PICTURE_TOKENIZER)
+        tokens = picture_tokenizer.config
+        image = dataclasses.replace(
+            config.image, side=tokens.side, codes_per_place=tokens.codes_per_place
+        )
+        config = dataclasses.replace(config, tokens=tokens, image=image)
     share = Share(accelerator.process_index, accelerator.num_processes)
     sources = open_sources(options, config, tokenizer, share)
     folder = options.resume or options.out
@@ -251,9 +266,17 @@ def train(options: argparse.Namespace) -> None:
         minutes=options.minutes, steps=options.steps,
         checkpoint_minutes=options.checkpoint_minutes, sheet_minutes=options.sheet_minutes,
     )  # fmt: skip
-    trunk = TrunkModel.from_dir(trunk_folder)
     trainer = Trainer(
-        folder, config, trunk, tokenizer, autoencoder, sources, budget, accelerator, start
+        folder,
+        config,
+        trunk,
+        tokenizer,
+        autoencoder,
+        picture_tokenizer,
+        sources,
+        budget,
+        accelerator,
+        start,
     )
     last = trainer.run()
     if options.json and accelerator.is_main_process:

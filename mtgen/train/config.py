@@ -8,15 +8,18 @@ from typing import Literal
 
 from mtgen.errors import SettingError, UnknownNameError
 from mtgen.model.image_expert import ImageExpertConfig
+from mtgen.model.picture_tokenizer import PictureTokenizerConfig
 from mtgen.model.transformer import LowRankConfig
 
-TASKS = ("image", "translate", "text")
+TASKS = ("tokens", "image", "translate", "text")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Settings of a run; flags of the command line come from the plain fields."""
 
+    tokens_weight: float = 0.0
+    """What the picture tokenizer's loss counts; the image expert is trained after it."""
     image_weight: float = 1.0
     """What the image task's loss counts; 0 leaves the task out."""
     translate_weight: float = 1.0
@@ -24,13 +27,13 @@ class TrainConfig:
     text_weight: float = 0.0
     """The same for plain text, which only an unfrozen trunk can learn."""
     image_batch: int = 64
-    """Pictures a step, for each process."""
+    """Pictures a step, of either picture task, for each process."""
     translate_batch: int = 32
     """Sentence pairs a step, for each process."""
     text_batch: int = 8
     """Passages a step, for each process."""
     lr: float = 2e-3
-    """Highest learning rate of the image expert."""
+    """Highest learning rate of the image expert and the picture tokenizer."""
     low_rank_lr: float = 1e-3
     """Highest learning rate of low-rank experts."""
     trunk_lr: float = 5e-5
@@ -45,9 +48,11 @@ class TrainConfig:
     ema: float = 0.999
     """How much of the averaged weights stays at each step; less in the first steps."""
     optimizer: Literal["muon", "adamw"] = "muon"
-    """Of the image expert's matrices; all else learns by AdamW."""
+    """Of their matrices; all else learns by AdamW."""
     prompt_dropout: float = 0.1
     """Share of pictures trained without their prompt, for guidance."""
+    later_codes_dropout: float = 0.25
+    """Share of pictures whose places keep only their first code, as the tokenizer learns."""
     label_smoothing: float = 0.1
     """Of translation's targets."""
     styles: tuple[str, ...] = ()
@@ -62,10 +67,12 @@ class TrainConfig:
     unfreeze: bool = False
     """Train the trunk too."""
     eager: bool = False
-    """Never compile the image expert's layers."""
+    """Never compile their layers."""
     seed: int = 0
     image: ImageExpertConfig = field(default_factory=ImageExpertConfig)
     """Shape of the image expert."""
+    tokens: PictureTokenizerConfig = field(default_factory=PictureTokenizerConfig)
+    """Shape of the picture tokenizer."""
 
     def __post_init__(self) -> None:
         weights = [getattr(self, f"{task}_weight") for task in TASKS]
@@ -78,10 +85,22 @@ class TrainConfig:
                 "text_weight is above 0 but the trunk is frozen, so nothing could learn from it; "
                 "add --unfreeze or leave it at 0"
             )
+        if self.tokens_weight and self.image_weight:
+            raise SettingError(
+                "the image expert learns the tokens of a trained tokenizer: train with "
+                "--tokens-weight 1 --image-weight 0 first, then the expert without --tokens-weight"
+            )
         for name in ("image_batch", "translate_batch", "text_batch", "reuse", "rank"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup", "decay", "prompt_dropout", "label_smoothing", "ema"):
+        for name in (
+            "warmup",
+            "decay",
+            "prompt_dropout",
+            "later_codes_dropout",
+            "label_smoothing",
+            "ema",
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise SettingError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
         if self.warmup + self.decay > 1:
@@ -97,6 +116,11 @@ class TrainConfig:
         return LowRankConfig(rank=self.rank)
 
     @property
+    def draws(self) -> bool:
+        """Whether pictures are trained on."""
+        return bool(self.tokens_weight or self.image_weight)
+
+    @property
     def tasks(self) -> dict[str, float]:
         """Weights of the tasks that are trained."""
         weights = {task: getattr(self, f"{task}_weight") for task in TASKS}
@@ -110,6 +134,9 @@ PRESETS = {
             n_layer=2, n_embd=48, n_head=6, n_ff=96, trunk_layers=(0, 1),
             n_code_embd=32, n_code_ff=32,
         ),
+        tokens=PictureTokenizerConfig(
+            n_layer=2, n_encoder_layer=1, n_embd=48, n_head=6, n_ff=96, trunk_layers=(0, 1),
+        ),
     ),
     "small": TrainConfig(
         image_batch=64, translate_batch=16, reuse=6, ema=0.998, tidy=True,
@@ -120,6 +147,10 @@ PRESETS = {
         image=ImageExpertConfig(
             n_layer=15, n_embd=576, n_head=9, n_ff=1536, trunk_layers=tuple(range(1, 30, 2)),
             n_code_embd=384, n_code_ff=768,
+        ),
+        tokens=PictureTokenizerConfig(
+            n_layer=15, n_encoder_layer=4, n_embd=576, n_head=9, n_ff=1536,
+            trunk_layers=tuple(range(1, 30, 2)),
         ),
     ),
 }  # fmt: skip

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from mtgen.model.image_expert import ImageExpert, mask_shares
+from mtgen.model.picture_tokenizer import PictureTokenizer
 from mtgen.model.transformer import KeysValues, LowRankExpert, TrunkModel
 from mtgen.train.config import TrainConfig
 from mtgen.train.streams import IGNORED, TokenBatch
@@ -19,7 +21,10 @@ from mtgen.train.streams import IGNORED, TokenBatch
 class PictureBatch:
     """Pictures as the image expert learns them: coded, their prompts read by the trunk."""
 
-    codes: UInt8[Tensor, "B h w S"]
+    cells: UInt8[Tensor, "B h w S"]
+    """The autoencoder's codes."""
+    tokens: Int64[Tensor, "B P K"] | None
+    """What the tokenizer makes of them; None while it is trained."""
     keys_values: KeysValues
     prompt_mask: Bool[Tensor, "B T"]
     first: int
@@ -40,12 +45,20 @@ class Experts(nn.Module):
     Args:
         trunk: The shared trunk.
         config: Of the run; its tasks decide which experts there are.
+        tokenizer: Trained, for the image expert; made here where it is to be trained.
     """
 
-    def __init__(self, trunk: TrunkModel, config: TrainConfig) -> None:
+    def __init__(
+        self, trunk: TrunkModel, config: TrainConfig, tokenizer: PictureTokenizer | None = None
+    ) -> None:
         super().__init__()
         self.config = config
         self.trunk = trunk
+        self.tokenizer = tokenizer
+        if config.tokens_weight:
+            self.tokenizer = PictureTokenizer(config.tokens, trunk.config)
+        elif tokenizer is not None:
+            tokenizer.requires_grad_(False)
         self.image = ImageExpert(config.image, trunk.config) if config.image_weight else None
         self.translation = (
             LowRankExpert(config.low_rank, trunk.config) if config.translate_weight else None
@@ -53,10 +66,16 @@ class Experts(nn.Module):
         self.trunk.requires_grad_(config.unfreeze)
         if config.unfreeze and not (config.text_weight or config.translate_weight):
             # nothing reads what comes after the last layer that the image expert reads
-            last = max(config.image.trunk_layers)
+            last = max(self.picture_layers)
             self.trunk.norm.requires_grad_(False)
             for layer in self.trunk.layers[last + 1 :]:
                 layer.requires_grad_(False)
+
+    @property
+    def picture_layers(self) -> set[int]:
+        """Layers of the trunk that the picture's networks read."""
+        networks = [network for network in (self.tokenizer, self.image) if network is not None]
+        return {layer for network in networks for layer in network.trunk_layers}
 
     def read_prompts(self, sequences: list[list[int]]) -> tuple[KeysValues, Tensor]:
         """The trunk's keys and values of prompts, right-padded, and which tokens are real."""
@@ -67,8 +86,8 @@ class Experts(nn.Module):
             ids[row, : len(sequence)] = torch.tensor(sequence)
         lengths = torch.tensor([len(sequence) for sequence in sequences])
         mask = torch.arange(longest) < lengths[:, None]
-        layers = self.config.image.trunk_layers
-        out = self.trunk(ids.to(device), collect=set(layers), stop_after=max(layers))
+        layers = self.picture_layers
+        out = self.trunk(ids.to(device), collect=layers, stop_after=max(layers))
         return out.keys_values, mask.to(device)
 
     def forward(
@@ -90,15 +109,13 @@ class Experts(nn.Module):
         """
         sums, counts = {}, {}
         if pictures is not None:
-            assert self.image is not None
             keys_values, mask = pictures.keys_values, pictures.prompt_mask
             if prompts is not None:
                 keys_values, mask = self.read_prompts(prompts)
-            known = self.known_places(pictures, step)
-            read = self.image.read_prompt(keys_values)
-            losses = self.image.loss(pictures.codes, read, mask, known)
-            sums["image"] = losses.sum()
-            counts["image"] = torch.tensor(float(losses.numel()), device=losses.device)
+            losses = self.picture_losses(pictures, keys_values, mask, step)
+            task = "image" if self.config.image_weight else "tokens"
+            sums[task] = losses.sum()
+            counts[task] = torch.tensor(float(losses.numel()), device=losses.device)
         if pairs is not None:
             sums["translate"], counts["translate"] = self.token_loss(
                 pairs, self.translation, self.config.label_smoothing
@@ -107,21 +124,45 @@ class Experts(nn.Module):
             sums["text"], counts["text"] = self.token_loss(text, None, 0.0)
         return Losses(sums, counts)
 
-    def known_places(self, pictures: PictureBatch, step: int) -> Bool[Tensor, "B P"] | None:
-        """Which places are given to the expert; None in raster order."""
-        if self.config.image.order == "raster":
-            return None
+    def picture_losses(
+        self, pictures: PictureBatch, keys_values: KeysValues, mask: Tensor, step: int
+    ) -> Float[Tensor, " M"]:
+        """Losses of the image expert, or of the tokenizer, place by place."""
+        if self.config.image_weight:
+            assert self.image is not None
+            assert pictures.tokens is not None
+            known = self.known_places(pictures, step)
+            read = self.image.read_prompt(keys_values)
+            return self.image.loss(pictures.tokens, read, mask, known)
+        assert self.tokenizer is not None
+        read = self.tokenizer.read_prompt(keys_values)
+        keep = self.kept_codes(pictures, step) if self.tokenizer.training else None
+        return self.tokenizer.loss(pictures.cells, read, mask, keep)
+
+    def generators(self, pictures: PictureBatch, step: int) -> Iterator[torch.Generator]:
+        """A source of random numbers for each picture, by its number and the step alone."""
+        for place in range(len(pictures.cells)):
+            seed = (self.config.seed * 1_000_003 + pictures.first + place) * 1_009 + step
+            yield torch.Generator().manual_seed(seed % 2**63)
+
+    def known_places(self, pictures: PictureBatch, step: int) -> Bool[Tensor, "B P"]:
+        """Which places are given to the expert."""
         num_places = self.config.image.num_places
         rows = []
-        for place in range(len(pictures.codes)):
-            seed = (self.config.seed * 1_000_003 + pictures.first + place) * 1_009 + step
-            generator = torch.Generator().manual_seed(seed % 2**63)
+        for generator in self.generators(pictures, step):
             share = mask_shares(torch.rand(1, generator=generator))
             hidden = max(1, round(float(share) * num_places))
             row = torch.ones(num_places, dtype=torch.bool)
             row[torch.randperm(num_places, generator=generator)[:hidden]] = False
             rows.append(row)
-        return torch.stack(rows).to(pictures.codes.device)
+        return torch.stack(rows).to(pictures.cells.device)
+
+    def kept_codes(self, pictures: PictureBatch, step: int) -> Bool[Tensor, "B K"]:
+        """Which codes of each picture's places the tokenizer's decoder sees: always the first."""
+        draws = torch.cat([torch.rand(1, generator=g) for g in self.generators(pictures, step)])
+        keep = torch.ones(len(draws), self.config.tokens.codes_per_place, dtype=torch.bool)
+        keep[:, 1:] = (draws >= self.config.later_codes_dropout)[:, None]
+        return keep.to(pictures.cells.device)
 
     def token_loss(
         self, batch: TokenBatch, expert: LowRankExpert | None, smoothing: float

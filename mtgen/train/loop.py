@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import shutil
 import time
 from collections import deque
@@ -22,8 +23,9 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mtgen.errors import BadRequestError, CacheWriteError, MtgenError
 from mtgen.model.autoencoder import Autoencoder
 from mtgen.model.checkpoint import save_weights
-from mtgen.model.files import IMAGE_EXPERT, TRANSLATION_EXPERT
+from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER, TRANSLATION_EXPERT
 from mtgen.model.image_expert import ImageExpert
+from mtgen.model.picture_tokenizer import PictureTokenizer
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.transformer import TrunkModel
 from mtgen.tasks.image import prompt_ids
@@ -33,6 +35,8 @@ from mtgen.train.report import Report
 from mtgen.train.streams import PictureStream, TextStream, TokenBatch, TranslationStream
 
 STATE = "state.pt"
+LAYER = re.compile(r"\.(blocks|encoder)\.")
+"""In the names of what Muon may train."""
 SETTINGS = "config.json"
 COMPILE_MINUTES = 15.0
 """Shortest CPU run that is compiled: it takes over a minute, and then 1.7 times the speed."""
@@ -73,6 +77,7 @@ class Trainer:
         trunk: Differentiable trunk.
         tokenizer: Of the trunk.
         autoencoder: Trained; None where no pictures are trained on.
+        picture_tokenizer: Trained; for the image expert.
         sources: Batches of each task.
         budget: How long.
         accelerator: Where it runs; one is made unless given.
@@ -86,6 +91,7 @@ class Trainer:
         trunk: TrunkModel,
         tokenizer: ChatTokenizer,
         autoencoder: Autoencoder | None,
+        picture_tokenizer: PictureTokenizer | None,
         sources: Sources,
         budget: Budget,
         accelerator: Accelerator,
@@ -97,14 +103,15 @@ class Trainer:
         torch.manual_seed(config.seed)
         if accelerator.mixed_precision == "bf16" and not config.unfreeze:
             trunk = trunk.to(torch.bfloat16)  # else autocast converts all of it at every step
-        self.experts = Experts(trunk, config)
+        self.experts = Experts(trunk, config, picture_tokenizer)
         for name, tensors in (start or {}).items():
             getattr(self.experts, name).load_state_dict(tensors)
         self.autoencoder = autoencoder
         if autoencoder is not None:
             autoencoder.to(self.device).requires_grad_(False)
-        if self.experts.image is not None and self._worth_compiling():
-            for layer in (*self.experts.image.blocks, self.experts.image.head):
+        if config.draws and self._worth_compiling():
+            network = self.drawing
+            for layer in (*network.blocks, network.head):
                 layer.compile(dynamic=True)  # prompts differ in length
         self.trained = {n: p for n, p in self.experts.named_parameters() if p.requires_grad}
         self.optimizers = self._optimizers()
@@ -119,6 +126,13 @@ class Trainer:
         self.totals: dict[str, float] = {}
         self._rng = np.random.default_rng
         self._resume()
+
+    @property
+    def drawing(self) -> ImageExpert | PictureTokenizer:
+        """The picture network that is trained."""
+        network = self.experts.image or self.experts.tokenizer
+        assert network is not None
+        return network
 
     def _worth_compiling(self) -> bool:
         """On a GPU always; on a CPU in long runs, where there is a C++ compiler."""
@@ -140,7 +154,7 @@ class Trainer:
                 groups["trunk"].append(parameter)
             elif name.startswith("translation."):
                 groups["low_rank"].append(parameter)
-            elif config.optimizer == "muon" and ".blocks." in name and parameter.ndim == 2:
+            elif config.optimizer == "muon" and parameter.ndim == 2 and LAYER.search(name):
                 groups["muon"].append(parameter)
             else:
                 groups["image"].append(parameter)
@@ -182,9 +196,13 @@ class Trainer:
             prompts.append(prompt_ids(text, self.tokenizer))
         with torch.no_grad(), self.accelerator.autocast():
             x = pixels.to(self.device, non_blocking=True).float() / 127.5 - 1
-            codes = self.autoencoder.encode(x.contiguous(memory_format=torch.channels_last))
+            cells = self.autoencoder.encode(x.contiguous(memory_format=torch.channels_last))
+            tokens = None
+            if self.experts.image is not None:
+                assert self.experts.tokenizer is not None
+                tokens = self.experts.tokenizer.encode(cells)
             keys_values, mask = self.experts.read_prompts(prompts)
-        batch = PictureBatch(codes, keys_values, mask, first)
+        batch = PictureBatch(cells, tokens, keys_values, mask, first)
         return batch, prompts if self.config.unfreeze else None
 
     def _pictures(
@@ -358,7 +376,7 @@ class Trainer:
         }
 
     def export(self) -> None:
-        """Writes the averaged weights as `mtgen.load(weights=...)` reads them."""
+        """Writes the averaged weights for `mtgen.load(weights=...)`, and what they need."""
         if not self.accelerator.is_main_process:
             return
         notes = {
@@ -368,46 +386,61 @@ class Trainer:
             "seen": json.dumps({task: int(total) for task, total in self.totals.items()}),
         }
         for name, file, shape in (
+            ("tokenizer", PICTURE_TOKENIZER, self.config.tokens),
             ("image", IMAGE_EXPERT, self.config.image),
             ("translation", TRANSLATION_EXPERT, self.config.low_rank),
         ):
-            if getattr(self.experts, name) is not None:
+            if self.averaged(name):
                 save_weights(self.folder / file, self.averaged(name), shape, **notes)
+        frozen: list[tuple[str, Autoencoder | PictureTokenizer | None]]
+        frozen = [(AUTOENCODER, self.autoencoder)]
+        if self.experts.image is not None:
+            frozen.append((PICTURE_TOKENIZER, self.experts.tokenizer))
+        for file, network in frozen:  # what was trained draws with these alone
+            if network is not None:
+                save_weights(self.folder / file, network, network.config)
 
     @contextmanager
-    def averaged_image_expert(self) -> Iterator[ImageExpert]:
-        """The image expert with its averaged weights, for as long as the context lasts."""
-        expert = self.experts.image
-        assert expert is not None
-        held = {n: p.detach().clone() for n, p in expert.named_parameters()}
-        expert.load_state_dict(self.averaged("image"))
+    def averaged_weights(self) -> Iterator[None]:
+        """The picture network has its averaged weights for as long as the context lasts."""
+        network = self.drawing
+        name = "tokenizer" if network is self.experts.tokenizer else "image"
+        held = {n: p.detach().clone() for n, p in network.named_parameters()}
+        network.load_state_dict(self.averaged(name))
+        network.eval()
         try:
-            yield expert
+            yield
         finally:
-            expert.load_state_dict(held)
+            network.load_state_dict(held)
+            network.train()
 
     @torch.no_grad()
     def validate(self) -> float | None:
-        """Loss of this process's validation pictures in nats a code, with the averaged weights."""
+        """Loss of this process's validation pictures in nats, with the averaged weights."""
         if not self.validation:
             return None
-        with self.averaged_image_expert() as expert, self.accelerator.autocast():
-            losses = []
-            for batch in self.validation:
-                known = self.experts.known_places(batch, step=0)
-                read = expert.read_prompt(batch.keys_values)
-                losses.append(expert.loss(batch.codes, read, batch.prompt_mask, known))
+        with self.averaged_weights(), self.accelerator.autocast():
+            losses = [
+                self.experts.picture_losses(batch, batch.keys_values, batch.prompt_mask, step=0)
+                for batch in self.validation
+            ]
         return float(torch.cat(losses).mean())
 
     def draw_sheet(self) -> None:
-        """Draws a sheet of samples with the averaged weights."""
-        if self.accelerator.is_main_process and self.experts.image is not None:
-            from mtgen.train.sheets import draw_samples
+        """Draws a sheet of samples with the averaged weights; of the tokenizer, pairs."""
+        if self.accelerator.is_main_process and self.config.draws:
+            from mtgen.train.sheets import draw_pairs, draw_samples
 
             assert self.autoencoder is not None
-            with self.averaged_image_expert():
-                page = draw_samples(self.experts, self.autoencoder, self.tokenizer)
-            page.save(self.folder / f"samples-{self.step:06d}.png")
+            with self.averaged_weights():
+                if self.experts.image is not None:
+                    page = draw_samples(self.experts, self.autoencoder, self.tokenizer)
+                elif self.validation:
+                    page = draw_pairs(self.experts, self.autoencoder, self.validation[0])
+                else:
+                    page = None
+            if page is not None:
+                page.save(self.folder / f"samples-{self.step:06d}.png")
         self.accelerator.wait_for_everyone()
 
 

@@ -135,11 +135,11 @@ class Report:
 
 
 def picture_flops(trainer: Trainer) -> float:
-    """Operations of one picture in the expert, forward and backward: 6 a weight and place."""
-    expert = trainer.experts.image
-    if expert is None:
+    """Operations of one picture in its network, forward and backward: 6 a weight and place."""
+    if not trainer.config.draws:
         return 0.0
-    return 6.0 * sum(p.numel() for p in expert.parameters()) * trainer.config.image.num_places
+    network = trainer.drawing
+    return 6.0 * sum(p.numel() for p in network.parameters()) * len(network.position)
 
 
 def token_flops(trainer: Trainer) -> float:

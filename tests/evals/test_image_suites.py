@@ -211,7 +211,7 @@ def test_a_run_compared_with_itself_shows_no_difference(runs):
 
 
 def test_other_experts_are_another_run(tiny_image, runs, tmp_path, monkeypatch):
-    for name in ("autoencoder.safetensors", "image_expert.safetensors"):
+    for name in ("autoencoder.safetensors", "picture_tokenizer.safetensors", "image_expert.safetensors"):
         tmp_path.joinpath(name).write_bytes(b"other weights")
     monkeypatch.setattr(tiny_image, "weights", tmp_path)
     suite = SUITES["image-scenes"]

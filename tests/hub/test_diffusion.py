@@ -39,20 +39,20 @@ def test_several_prompts_and_pictures_and_kinds_of_output(pipe):
     generators = [seeded(n) for n in range(4)]
     array = pipe(prompts, "a tree", generator=generators, output_type="np", **options).images
     assert np.array_equal(array, pixels.permute(0, 2, 3, 1).numpy())
-    codes = pipe(prompts, generator=seeded(1), output_type="latent", **options).images
-    assert codes.shape == (4, 16, 16, 1)
+    tokens = pipe(prompts, generator=seeded(1), output_type="latent", **options).images
+    assert tokens.shape == (4, 64, 2)
 
 
 def test_a_callback_sees_every_step_and_can_stop(pipe):
     seen = []
 
     def callback(pipe, step, left, tensors):
-        seen.append((step, left, tuple(tensors["codes"].shape)))
+        seen.append((step, left, tuple(tensors["tokens"].shape)))
         pipe._interrupt = step == 1
         return tensors
 
     images = pipe("a boat", num_inference_steps=5, callback_on_step_end=callback).images
-    assert seen == [(0, 4, (1, 64, 4)), (1, 3, (1, 64, 4))]
+    assert seen == [(0, 4, (1, 64, 2)), (1, 3, (1, 64, 2))]
     assert pipe.interrupt
     assert len(images) == 1
 
@@ -70,7 +70,7 @@ def test_a_callback_sees_every_step_and_can_stop(pipe):
         ({"negative_prompt": ["a", "b"]}, SettingError, "2 negative prompts for 1 prompts"),
         ({"generator": []}, SettingError, "0 generators for 1 pictures"),
         ({"num_images_per_prompt": 0}, SettingError, "num_images_per_prompt must be at least 1"),
-        ({"callback_on_step_end_tensor_inputs": ["latents"]}, SettingError, "'codes' alone"),
+        ({"callback_on_step_end_tensor_inputs": ["latents"]}, SettingError, "'tokens' alone"),
     ],
 )
 def test_what_cannot_be_drawn_is_said(pipe, settings, error, message):

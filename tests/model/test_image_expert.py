@@ -11,8 +11,6 @@ from mtgen.model.image_expert import (
     ImageExpert,
     ImageExpertConfig,
     mask_shares,
-    to_cells,
-    to_places,
 )
 
 TRUNK = TrunkConfig(
@@ -20,7 +18,7 @@ TRUNK = TrunkConfig(
     context_length=64, rope_theta=1e4, rms_norm_eps=1e-5, tied_embeddings=True,
 )  # fmt: skip
 TINY = ImageExpertConfig(
-    n_layer=2, n_embd=48, n_head=6, n_ff=96, trunk_layers=(1, 3), grid=8, num_codes=2, patch=2,
+    n_layer=2, n_embd=48, n_head=6, n_ff=96, trunk_layers=(1, 3), side=4, codes_per_place=8,
     n_code_embd=32, n_code_ff=32,
 )  # fmt: skip
 
@@ -45,15 +43,7 @@ def prompt(expert, length=5, batch=1, seed=1):
 
 def random_codes(batch=1, seed=2):
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (batch, 8, 8, 2), generator=generator).to(torch.uint8)
-
-
-def test_places_are_blocks_of_cells_and_can_be_put_back():
-    codes = random_codes(3)
-    places = to_places(codes, TINY)
-    assert places.shape == (3, 16, 8)
-    assert places[0, 1].tolist() == codes[0, :2, 2:4].flatten().tolist()
-    assert torch.equal(to_cells(places, TINY), codes)
+    return torch.randint(0, 256, (batch, 16, 8), generator=generator)
 
 
 def test_the_padding_of_a_prompt_is_not_seen():
@@ -61,7 +51,7 @@ def test_the_padding_of_a_prompt_is_not_seen():
     reads, mask = prompt(expert)
     padded = [tuple(torch.nn.functional.pad(x, (0, 0, 0, 3), value=7.0) for x in r) for r in reads]
     known = torch.rand(1, 16, generator=torch.Generator().manual_seed(0)) < 0.5
-    inputs = expert.inputs(to_places(random_codes(), TINY), known)
+    inputs = expert.inputs(random_codes(), known)
     plain = expert.states(inputs, reads, mask)
     longer = torch.nn.functional.pad(mask, (0, 3))
     assert torch.allclose(expert.states(inputs, padded, longer), plain, atol=1e-5)
@@ -74,7 +64,7 @@ def test_hidden_codes_do_not_leak_and_known_ones_are_seen():
     reads, mask = prompt(expert)
     known = torch.ones(1, 16, dtype=torch.bool)
     known[0, 5] = False
-    codes = to_places(random_codes(), TINY)
+    codes = random_codes()
     plain = expert.states(expert.inputs(codes, known), reads, mask)
     hidden = codes.clone()
     hidden[0, 5] = 0
@@ -86,22 +76,10 @@ def test_hidden_codes_do_not_leak_and_known_ones_are_seen():
     )
 
 
-def test_raster_order_never_sees_the_place_itself_or_later_ones():
-    expert = tiny_expert(dataclasses.replace(TINY, order="raster"))
-    reads, mask = prompt(expert)
-    codes = to_places(random_codes(), TINY)
-    changed = codes.clone()
-    changed[0, 7:] = (changed[0, 7:] + 1) % 256
-    first = expert.states(expert.inputs(codes, None), reads, mask)
-    second = expert.states(expert.inputs(changed, None), reads, mask)
-    assert torch.allclose(first[0, :8], second[0, :8], atol=1e-6)
-    assert not torch.allclose(first[0, 8:], second[0, 8:], atol=1e-3)
-
-
 def test_a_code_sees_those_before_it_and_steps_score_as_the_whole_does():
     head = tiny_expert().head
     states = torch.randn(4, TINY.n_embd, generator=torch.Generator().manual_seed(3))
-    codes = to_places(random_codes(), TINY)[0, :4]
+    codes = random_codes()[0, :4]
     scores = head(states, codes)
     assert scores.shape == (8, 4, 256)
     changed = codes.clone()
@@ -121,13 +99,12 @@ def test_masks_hide_as_maskgit_does():
     assert float(shares.mean()) == pytest.approx(2 / torch.pi, abs=1e-3)
 
 
-@pytest.mark.parametrize("order", ["raster", "masked"])
-def test_it_learns_one_batch_by_heart(order):
+def test_it_learns_one_batch_by_heart():
     torch.manual_seed(0)
-    expert = ImageExpert(dataclasses.replace(TINY, order=order), TRUNK)
+    expert = ImageExpert(TINY, TRUNK)
     codes = random_codes(4)
     optimizer = torch.optim.AdamW(expert.parameters(), lr=1e-2)
-    known = None if order == "raster" else torch.zeros(4, 16, dtype=torch.bool)
+    known = torch.zeros(4, 16, dtype=torch.bool)
     for _ in range(60):
         reads, mask = prompt(expert, batch=4)
         loss = expert.loss(codes, reads, mask, known).mean()
@@ -141,8 +118,6 @@ def test_it_learns_one_batch_by_heart(order):
     ("changes", "message"),
     [
         ({"trunk_layers": (1,)}, "trunk_layers names 1 layers for n_layer=2"),
-        ({"patch": 3}, "grid=8 is not divisible by patch=3"),
-        ({"order": "zigzag"}, "order must be 'raster' or 'masked'"),
         ({"n_head": 4}, "n_head=4 is not divisible by the trunk's 3"),
         ({"trunk_layers": (1, 4)}, "trunk_layers names layer 4; the trunk's last is 3"),
     ],

@@ -15,7 +15,7 @@ from mtgen.errors import (
 )
 from mtgen.model.sampling import seeded
 from mtgen.requests import ImageRequest
-from mtgen.tasks.image import choose, draw, read_prompts, settled_after
+from mtgen.tasks.image import Prompts, choose, draw, read_prompts, settled_after
 from tests.model.test_image_expert import TINY, prompt, tiny_expert
 
 
@@ -27,7 +27,8 @@ def drawn(seeds, *, steps=4, guidance=2.0, temperature=1.0, expert=None):
         "guidance_scale": guidance,
         "temperature": temperature,
     }
-    return list(draw(expert, (reads, mask), [seeded(s) for s in seeds], **options))
+    told = Prompts(reads, [], mask)
+    return list(draw(expert, told, [seeded(s) for s in seeds], **options))
 
 
 def test_each_round_settles_some_places_for_good_and_the_last_all():
@@ -59,7 +60,7 @@ def test_guidance_one_ignores_the_negative_prompt_and_others_do_not():
 
     def with_scale(reads, scale):
         options = {"num_inference_steps": 2, "guidance_scale": scale, "temperature": 1.0}
-        return list(draw(expert, (reads, mask), [seeded(1)], **options))[-1]
+        return list(draw(expert, Prompts(reads, [], mask), [seeded(1)], **options))[-1]
 
     assert torch.equal(with_scale(reads, 1.0), with_scale(other, 1.0))
     assert not torch.equal(with_scale(reads, 6.0), with_scale(other, 6.0))
@@ -76,15 +77,19 @@ def test_codes_are_chosen_by_their_odds():
     assert choose(scores[:1], 1.0, torch.ones(1)).tolist() == [2]
 
 
-def test_prompts_are_read_alike_alone_and_with_a_longer_one(tiny_image):
-    _, expert = tiny_image.image_experts()
+def test_prompts_are_read_alike_whatever_the_other_ones_length(tiny_image):
+    painters = tiny_image.painters()
     short, long = [1, 5, 6], [1, 9, 8, 7, 6, 5]
-    alone, _ = read_prompts([short], tiny_image.runtime, expert)
-    both, mask = read_prompts([short, long], tiny_image.runtime, expert)
-    assert mask.sum(1).tolist() == [3, 6]
-    for (key, value), (keys, values) in zip(alone, both, strict=True):
-        assert torch.allclose(keys[:1, :, :3], key, atol=1e-5)
-        assert torch.allclose(values[:1, :, :3], value, atol=1e-5)
+    alike = read_prompts([short, short], tiny_image.runtime, painters)
+    mixed = read_prompts([short, long], tiny_image.runtime, painters)
+    assert mixed.mask.sum(1).tolist() == [3, 6]
+    for (key, value), (keys, values) in zip(alike.for_expert, mixed.for_expert, strict=True):
+        assert torch.allclose(keys[:1, :, :3], key[:1], atol=1e-5)
+        assert torch.allclose(values[:1, :, :3], value[:1], atol=1e-5)
+    for (key, value), (keys, values) in zip(alike.for_tokenizer, mixed.for_tokenizer, strict=True):
+        assert keys.shape[0] == 1  # the prompt alone
+        assert torch.allclose(keys[:, :, :3], key, atol=1e-5)
+        assert torch.allclose(values[:, :, :3], value, atol=1e-5)
 
 
 def test_previews_come_every_round_and_a_seed_draws_the_same_again(tiny_image):

@@ -9,8 +9,9 @@ import torch
 from mtgen.data.pack import pack
 from mtgen.errors import BadRequestError, SettingError, UnknownNameError
 from mtgen.model.autoencoder import Autoencoder
-from mtgen.model.checkpoint import save_weights
-from mtgen.model.files import AUTOENCODER, TRANSLATION_EXPERT
+from mtgen.model.checkpoint import read_weights, save_weights
+from mtgen.model.files import AUTOENCODER, PICTURE_TOKENIZER, TRANSLATION_EXPERT
+from mtgen.model.picture_tokenizer import PictureTokenizer, PictureTokenizerConfig
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.transformer import TrunkModel
 from mtgen.train.config import PRESETS, lr_share, preset
@@ -30,7 +31,8 @@ from tests.data.test_pictures import BUILT, picture_store
 from tests.model.test_autoencoder import TINY as TINY_AUTOENCODER
 
 SIZE_PX = 64
-IMAGE = dataclasses.replace(PRESETS["tiny"].image, grid=4, num_codes=2, patch=2)
+IMAGE = dataclasses.replace(PRESETS["tiny"].image, side=2)
+TOKENS = dataclasses.replace(PRESETS["tiny"].tokens, side=2, num_codes=2)
 PAIRS = """en,de
 The cat sleeps.,Die Katze schläft.
 The dog runs.,Der Hund läuft.
@@ -47,11 +49,13 @@ def trunk_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """A folder with a tiny random autoencoder."""
+def weights(tmp_path_factory, trunk_folder):
+    """A folder with a tiny random autoencoder and picture tokenizer."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
     save_weights(folder / AUTOENCODER, Autoencoder(TINY_AUTOENCODER), TINY_AUTOENCODER)
+    tokenizer = PictureTokenizer(TOKENS, TrunkModel.from_dir(trunk_folder).config)
+    save_weights(folder / PICTURE_TOKENIZER, tokenizer, TOKENS)
     return folder
 
 
@@ -80,11 +84,19 @@ def make(trunk_folder, packed, tmp_path, pairs):
     """Builds a trainer over pictures and pairs, in float32 on the CPU."""
 
     def build(name, steps, *, wrap=lambda stream: stream, checkpoint_minutes=0.0, **changes):
-        changes = {"image": IMAGE, "image_batch": 4, "translate_batch": 4, **changes}
+        changes = {
+            "image": IMAGE,
+            "tokens": TOKENS,
+            "image_batch": 4,
+            "translate_batch": 4,
+            **changes,
+        }
         config = preset("tiny", **changes)
         tokenizer = ChatTokenizer(trunk_folder)
         torch.manual_seed(0)
         autoencoder = Autoencoder(TINY_AUTOENCODER)
+        trunk = TrunkModel.from_dir(trunk_folder)
+        picture_tokenizer = PictureTokenizer(TOKENS, trunk.config)
         pictures = packed_pictures(
             packed, config.image_batch, Share(), num_workers=0, size_px=SIZE_PX, seed=0
         )
@@ -95,7 +107,7 @@ def make(trunk_folder, packed, tmp_path, pairs):
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         return Trainer(
-            folder, config, TrunkModel.from_dir(trunk_folder), tokenizer, autoencoder, sources,
+            folder, config, trunk, tokenizer, autoencoder, picture_tokenizer, sources,
             Budget(steps=steps, checkpoint_minutes=checkpoint_minutes, sheet_minutes=1e9),
             make_accelerator(True, "float32", False),
         )  # fmt: skip
@@ -144,7 +156,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_curve(make, tmp_path, reuse)
     assert broken == {step: losses for step, *losses in whole}
 
 
-def test_both_tasks_are_learned_in_one_run_and_exported(make, tmp_path, trunk_folder, weights):
+def test_both_tasks_are_learned_in_one_run_and_exported(make, tmp_path, trunk_folder):
     import mtgen
 
     trainer = make("learn", 40, lr=1e-2, low_rank_lr=1e-2, prompt_dropout=0.0)
@@ -155,9 +167,20 @@ def test_both_tasks_are_learned_in_one_run_and_exported(make, tmp_path, trunk_fo
         assert last < 0.8 * first
     assert (tmp_path / "learn" / TRANSLATION_EXPERT).is_file()
     assert list((tmp_path / "learn").glob("samples-*.png"))
-    (tmp_path / "learn" / AUTOENCODER).write_bytes((weights / AUTOENCODER).read_bytes())
     pipeline = mtgen.load(trunk_folder, weights=tmp_path / "learn", progress=False)
     assert pipeline.image("a red axe", seed=1).images[0].size == (256, 256)
+
+
+def test_the_tokenizer_is_learned_and_drawn_beside_what_the_autoencoder_makes(make, tmp_path):
+    weights = {"tokens_weight": 1.0, "image_weight": 0.0, "translate_weight": 0.0}
+    trainer = make("tokens", 30, lr=1e-2, **weights)
+    trainer.sources.validation, trainer.sources.pairs = trainer.sources.pictures, None
+    last = trainer.run()
+    assert last["loss/validation"] < 1.2  # ln 4 = 1.39 at the start
+    assert (
+        read_weights(tmp_path / "tokens" / PICTURE_TOKENIZER, PictureTokenizerConfig)[0] == TOKENS
+    )
+    assert list((tmp_path / "tokens").glob("samples-*.png"))
 
 
 def test_a_run_of_other_experts_is_not_resumed(make, tmp_path):
@@ -260,6 +283,7 @@ def test_own_pairs_need_two_languages(tmp_path, trunk_folder):
     [
         ({"image_weight": 0.0, "translate_weight": 0.0}, "one must be above"),
         ({"text_weight": 1.0}, "add --unfreeze"),
+        ({"tokens_weight": 1.0}, "train with --tokens-weight 1 --image-weight 0 first"),
         ({"reuse": 0}, "reuse must be at least 1"),
         ({"ema": 1.0}, "ema must be from 0 to below 1"),
         ({"warmup": 0.7, "decay": 0.7}, "are more than the whole run"),
