@@ -119,9 +119,9 @@ class Pipeline:
             if self._painters is None:
                 trunk, path = self.runtime.config, self.weights / IMAGE_EXPERT
                 self._painters = Painters(
-                    expert=load_image_expert(trunk, path),
-                    tokenizer=load_picture_tokenizer(trunk, self.weights / PICTURE_TOKENIZER),
                     autoencoder=load_autoencoder(self.weights / AUTOENCODER),
+                    tokenizer=load_picture_tokenizer(trunk, self.weights / PICTURE_TOKENIZER),
+                    expert=load_image_expert(trunk, path),
                 )
                 self.image_model = f"{self.model}+image-{sha256_of(path)[:8]}"
             return self._painters

@@ -307,11 +307,13 @@ class ImageStream:
 def to_pixels(
     tokens: Int64[Tensor, "N P K"], prompts: Prompts, painters: Painters
 ) -> Float[Tensor, "N 3 H W"]:
-    """Pictures of drawn tokens, in -1..1."""
-    n = len(tokens)
-    reads = [(k.expand(n, -1, -1, -1), v.expand(n, -1, -1, -1)) for k, v in prompts.for_tokenizer]
-    latents = painters.tokenizer.decode(tokens, reads, prompts.mask[:1].expand(n, -1))
-    return painters.autoencoder.render(latents)
+    """Pictures of drawn tokens, in -1..1; each by itself, as sums depend on what is beside them."""
+    return torch.cat([
+        painters.autoencoder.render(
+            painters.tokenizer.decode(one, prompts.for_tokenizer, prompts.mask[:1])
+        )
+        for one in tokens.split(1)
+    ])  # fmt: skip
 
 
 @torch.inference_mode()

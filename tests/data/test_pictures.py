@@ -303,8 +303,28 @@ def test_a_trade_is_drawn_evenly_as_man_woman_and_neutral_and_in_every_tone(pict
             assert sample.truth["gender"] == "woman"
 
 
+def test_a_mixture_of_some_styles_draws_those_alone(pictures):
+    packed = Packed(pictures[1], "images")
+    style = packed.column("source")[0]
+    some = PictureMixture(packed, size_px=64, styles=(style,), shares={"concept": 1})
+    for number in range(60):
+        assert some.sample(number).truth["style"] == style
+
+
+def test_tidy_single_things_are_of_one_size_in_the_middle(pictures):
+    packed = Packed(pictures[1], "images")
+    tidy = PictureMixture(packed, size_px=256, tidy=True, shares={"concept": 1})
+    for number in range(40):
+        x0, y0, x1, y1 = tidy.sample(number).truth["box"]
+        assert max(x1 - x0, y1 - y0) == 210
+        assert abs(x0 + x1 - 256) <= 2
+        assert abs(y0 + y1 - 256) <= 2
+
+
 def test_a_mixture_refuses_what_it_cannot_draw(pictures):
     packed = Packed(pictures[1], "images")
+    with pytest.raises(UnknownNameError, match="no style among the packed pictures named 'cubist'"):
+        PictureMixture(packed, styles=("cubist",))
     with pytest.raises(UnknownNameError, match="no kind of picture named 'photo'"):
         PictureMixture(packed, shares={"photo": 1})
     with pytest.raises(SettingError, match="no kind of picture has both a share above 0"):

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from mtgen.data.images.colours import dominant_colour
 from mtgen.data.images.grammar import MIRRORED
 from mtgen.data.images.held_out import NUM_COMBINATIONS, HeldOut, draw_held_out, write_held_out
+from mtgen.data.images.layouts import TIDY_CELLS
 from mtgen.data.images.lexicon import LANGS, Lexicon
 from mtgen.data.images.scenes import (
     CATEGORIES,
@@ -150,6 +151,35 @@ def test_no_objects_overlap(composer):
     for _, scene in scenes(composer, count=150):
         boxes = [item.box for item in scene.objects]
         assert inside(boxes).sum() == sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes)
+
+
+def test_tidy_scenes_stand_in_squares_of_the_grid_on_plain_backgrounds(sprites, lexicon):
+    tidy = SceneComposer(SpriteStore(sprites), lexicon, exclude_held_out=False, tidy=True)
+    cell = 256 // TIDY_CELLS
+    sizes = set()
+    for _, scene in scenes(tidy, count=200):
+        assert scene.background_kind == "plain"
+        assert not any(item.is_flipped for item in scene.objects)
+        boxes = [item.box for item in scene.objects]
+        assert inside(boxes).sum() == sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in boxes)
+        for x0, y0, x1, y1 in boxes:
+            long = max(x1 - x0, y1 - y0)
+            side = next(s for s in (2, 4, 7) if long <= s * cell)
+            sizes.add(side)
+            middle = (x0 + x1) / 2, (y0 + y1) / 2
+            corner = [(c - side * cell / 2) / cell for c in middle]
+            wanted = [0.5, 0.5] if side == 7 else [round(c) for c in corner]
+            assert np.abs(np.subtract(corner, wanted)).max() < 0.1
+    assert sizes == {2, 4, 7}
+
+
+def test_equal_things_have_equal_pixels_wherever_they_stand_in_tidy_scenes(sprites, lexicon):
+    tidy = SceneComposer(SpriteStore(sprites), lexicon, exclude_held_out=False, tidy=True)
+    for picture, scene in scenes(tidy, "counting", count=40):
+        cuts = {
+            picture[y0:y1, x0:x1].tobytes() for x0, y0, x1, y1 in (o.box for o in scene.objects)
+        }
+        assert len(cuts) == 1
 
 
 def test_nothing_stands_on_its_own_colour(composer):

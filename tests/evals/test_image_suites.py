@@ -30,6 +30,7 @@ from mtgen.data.images.lexicon import LANGS, Lexicon
 from mtgen.data.images.scenes import CATEGORIES
 from mtgen.data.images.sources import STYLES
 from mtgen.errors import CorruptedFileError, RecordsError, UnknownNameError, WeightsNotFoundError
+from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER
 from mtgen.requests import ImageRequest
 
 IMAGE = GROUPS["image"]
@@ -211,7 +212,7 @@ def test_a_run_compared_with_itself_shows_no_difference(runs):
 
 
 def test_other_experts_are_another_run(tiny_image, runs, tmp_path, monkeypatch):
-    for name in ("autoencoder.safetensors", "picture_tokenizer.safetensors", "image_expert.safetensors"):
+    for name in (AUTOENCODER, PICTURE_TOKENIZER, IMAGE_EXPERT):
         tmp_path.joinpath(name).write_bytes(b"other weights")
     monkeypatch.setattr(tiny_image, "weights", tmp_path)
     suite = SUITES["image-scenes"]

@@ -8,18 +8,28 @@ import time
 
 import gradio as gr
 import httpx
+import numpy as np
 import psutil
 import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
+from safetensors.numpy import save_file
 
 from mtgen.data.images.sources import EMOJI_SETS
-from mtgen.errors import CacheWriteError, SettingError
+from mtgen.errors import CacheWriteError, SettingError, UnknownNameError
+from mtgen.model.files import trained_styles
 from mtgen.png import PictureSettings, read_settings
 from mtgen.requests import MAX_SEED, ImageRequest
 from mtgen.ui.image import EXAMPLES
-from mtgen.ui.image_form import ANY, STYLE_NAMES, Form, compared, settings_html
+from mtgen.ui.image_form import (
+    ANY,
+    STYLE_NAMES,
+    Form,
+    compared,
+    offered_styles,
+    settings_html,
+)
 from mtgen.ui.known import known_things, search
 from mtgen.ui.model import SharedModel
 from mtgen.ui.pictures import Comparison, draw, draw_sheet, parse_scales, sheet
@@ -176,8 +186,21 @@ def test_settings_on_the_page_are_escaped():
     assert "half drawn" in table
 
 
-def test_the_page_names_every_style_that_the_model_learns():
+def test_the_page_names_every_style_and_offers_those_that_the_weights_have_learnt(tmp_path):
     assert set(STYLE_NAMES) == {ANY, *EMOJI_SETS}
+    assert set(offered_styles()) == {ANY, *(trained_styles() or EMOJI_SETS)}
+    path = tmp_path / "expert.safetensors"
+    assert trained_styles(path) == ()
+    save_file({"x": np.zeros(1)}, path, {"styles": '["noto", "twemoji"]'})
+    assert trained_styles(path) == ("noto", "twemoji")
+
+
+def test_a_style_that_the_weights_have_not_learnt_is_named(tiny_image, tmp_path, monkeypatch):
+    tiny_image.painters()
+    save_file({"x": np.zeros(1)}, tmp_path / "image_expert.safetensors", {"styles": '["noto"]'})
+    monkeypatch.setattr(tiny_image, "weights", tmp_path)
+    with pytest.raises(UnknownNameError, match="no style that these weights have learnt named"):
+        tiny_image.image("a dog", style="openmoji", num_inference_steps=1)
 
 
 @pytest.mark.parametrize(
