@@ -1,6 +1,6 @@
-"""What the judge is trained on: sprites of its own styles, composed scenes, and captions of both.
+"""What the judge is trained on: sprites of its own styles, and captions of what they show.
 
-Rendered once (about two minutes) and kept in the work folder, so that a resumed run starts at once.
+Rendered once (about a minute) and kept in the work folder, so that a resumed run starts at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from mtgen.data.images.sources import SILHOUETTES, STYLES
 from mtgen.data.packed import Packed
 from mtgen.errors import CacheWriteError, SettingError
 
-NUM_SCENES = 8000
 CAPTIONS = {"en": 10, "fr": 4, "de": 4, "es": 4}
 """Kept of each concept; different draws may say the same."""
 LEXICON_WEIGHT = 3.0
@@ -42,23 +41,23 @@ STYLE_SAID = 0.25
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Pictures, captions, and which belong together.
-
-    Pictures and captions have a *key* each (a concept, or a scene); keys have a group.
-    """
+    """Pictures and captions, and the group (`evals.judge.concepts`) that each belongs to."""
 
     sprites: Sprites
-    picture_key: Int64[np.ndarray, " N"]
-    picture_weight: Float[np.ndarray, " N"]
+    picture_group: Int64[np.ndarray, " N"]
+    picture_odds: Float[np.ndarray, " N"]
+    """How often each is drawn; sums to 1."""
     bags: Bags
-    caption_key: Int64[np.ndarray, " M"]
-    """Ascending."""
-    key_group: Int64[np.ndarray, " K"]
-    group_weight: Float[np.ndarray, " G"]
-    """How often a group is drawn; 0 for scenes, which are drawn by themselves."""
+    caption_group: Int64[np.ndarray, " M"]
+    caption_odds: Float[np.ndarray, " M"]
+
+    @property
+    def num_groups(self) -> int:
+        """Each has a picture and a caption at least."""
+        return int(self.picture_group.max()) + 1
 
 
-def render_corpus(packed: Packed, size_px: int, num_scenes: int, show: bool = True) -> Corpus:
+def render_corpus(packed: Packed, size_px: int, show: bool = True) -> Corpus:
     """Renders and captions everything.
 
     Raises:
@@ -66,79 +65,60 @@ def render_corpus(packed: Packed, size_px: int, num_scenes: int, show: bool = Tr
     """
     mixture = PictureMixture(packed, size_px=256, cache_mb=200)
     rows = mixture.rows
-    is_emoji = [kind == "emoji" for kind in packed.column("kind")]
+    is_emoji = np.array([kind == "emoji" for kind in packed.column("kind")])
     own = [row for row, style in enumerate(rows["source"]) if style not in JUDGED_STYLES]
     if not own:
         raise SettingError("the packed pictures hold no style that the judge may be trained on")
-    group_of = groups(rows)
-    keys: dict[str, int] = {}
-    for row in own:
-        keys.setdefault(rows["concept"][row], len(keys))
-    rgba = np.zeros((len(own) + num_scenes, 4, size_px, size_px), np.uint8)
-    clashes = []
+    rgba = np.zeros((len(own), 4, size_px, size_px), np.uint8)
+    clashes = np.zeros((len(own), NUM_SHADES), bool)
     for place, row in enumerate(own):
         rgba[place] = cut_out(mixture, row, size_px)
-        clashes.append(mixture.store.look(row).clashes)
+        clashes[place, list(mixture.store.look(row).clashes)] = True
         if show and place % 2000 == 0:
             print(f"rendering {place} of {len(own)} sprites", file=sys.stderr, flush=True)
 
-    captions, caption_key = [], []
-    first_row = {rows["concept"][row]: row for row in reversed(own)}
-    for concept, key in keys.items():
-        said = concept_captions(mixture, first_row[concept], random.Random(concept))
-        captions += said
-        caption_key += [key] * len(said)
+    group_of = groups(rows)
     numbers: dict[str, int] = {}
-    key_group = [numbers.setdefault(group_of[concept], len(numbers)) for concept in keys]
+    picture_group = np.array(
+        [numbers.setdefault(group_of[rows["concept"][row]], len(numbers)) for row in own]
+    )
+    captions, caption_group = [], []
+    first_row = {rows["concept"][row]: row for row in reversed(own)}
+    for concept, row in first_row.items():
+        said = concept_captions(mixture, row, random.Random(concept))
+        captions += said
+        caption_group += [numbers[group_of[concept]]] * len(said)
 
-    composer = scene_composer(packed, mixture, size_px, lambda style: style not in JUDGED_STYLES)
-    is_fixed = []
-    for number in range(num_scenes):
-        pixels, scene = composer.scene(number)
-        rgba[len(own) + number, :3] = pixels.transpose(2, 0, 1)
-        rgba[len(own) + number, 3] = 255
-        is_fixed.append(scene.relation is not None)
-        captions += scene.captions.values()
-        caption_key += [len(keys) + number] * len(scene.captions)
-        group = f"scene {number}"
-        if len(scene.objects) == 1:  # "a dog" fits any picture of a dog
-            group = group_of[scene.objects[0].concept]
-        key_group.append(numbers.setdefault(group, len(numbers)))
-        if show and number % 2000 == 0:
-            print(f"composing {number} of {num_scenes} scenes", file=sys.stderr, flush=True)
-
-    weights = np.zeros(len(numbers))
-    for row in own:
-        concept = rows["concept"][row]
-        weight = LEXICON_WEIGHT if concept in mixture.lexicon else 1.0
-        place = numbers[group_of[concept]]
-        weights[place] = max(weights[place], weight if is_emoji[row] else OTHER_WEIGHT)
-    shades = np.zeros((len(rgba), NUM_SHADES), bool)
-    for place, clash in enumerate(clashes):
-        shades[place, list(clash)] = True
-    is_scene = np.arange(len(rgba)) >= len(own)
-    flippable = [rows["group"][row] in MIRRORED_GROUPS for row in own]
+    group_weight = np.full(len(numbers), OTHER_WEIGHT)
+    for place, row in enumerate(own):
+        if is_emoji[row]:
+            weight = LEXICON_WEIGHT if rows["concept"][row] in mixture.lexicon else 1.0
+            group = picture_group[place]
+            group_weight[group] = max(group_weight[group], weight)
+    picture_weight = np.where(is_emoji[own], 1.0, PLAIN_ROW_WEIGHT)
     return Corpus(
         sprites=Sprites(
             rgba=rgba,
-            clashes=shades,
-            is_flippable=np.array(flippable + [not fixed for fixed in is_fixed]),
-            is_shape=np.array(
-                [rows["source"][r] in SILHOUETTES for r in own] + [False] * num_scenes
-            ),
-            is_scene=is_scene,
+            clashes=clashes,
+            is_flippable=np.array([rows["group"][row] in MIRRORED_GROUPS for row in own]),
+            is_shape=np.array([rows["source"][row] in SILHOUETTES for row in own]),
         ),
-        picture_key=np.array(
-            [keys[rows["concept"][row]] for row in own] + [len(keys) + n for n in range(num_scenes)]
-        ),
-        picture_weight=np.array(
-            [1.0 if is_emoji[row] else PLAIN_ROW_WEIGHT for row in own] + [1.0] * num_scenes
-        ),
+        picture_group=picture_group,
+        picture_odds=odds(picture_group, picture_weight, group_weight),
         bags=Bags(captions),
-        caption_key=np.array(caption_key),
-        key_group=np.array(key_group),
-        group_weight=weights,
+        caption_group=np.array(caption_group),
+        caption_odds=odds(np.array(caption_group), np.ones(len(captions)), group_weight),
     )
+
+
+def odds(
+    group: Int64[np.ndarray, " N"],
+    weight: Float[np.ndarray, " N"],
+    group_weight: Float[np.ndarray, " G"],
+) -> Float[np.ndarray, " N"]:
+    """How often to draw each row: groups by their weight, and in a group rows by theirs."""
+    share = weight / np.bincount(group, weight, len(group_weight))[group]
+    return group_weight[group] * share / (group_weight[group] * share).sum()
 
 
 def scene_composer(
@@ -199,21 +179,19 @@ def concept_captions(mixture: PictureMixture, row: int, rng: random.Random) -> l
     return list(dict.fromkeys(said))
 
 
-def open_corpus(
-    packed: Packed, work: Path, size_px: int, num_scenes: int = NUM_SCENES, show: bool = True
-) -> Corpus:
+def open_corpus(packed: Packed, work: Path, size_px: int, show: bool = True) -> Corpus:
     """The corpus from the work folder; rendered and put there first where it is missing.
 
     Raises:
         CacheWriteError: the folder cannot be written.
     """
-    made_from = [packed.manifest, size_px, num_scenes, CAPTIONS, len(LANGS), 2]
+    made_from = [packed.manifest, size_px, CAPTIONS, len(LANGS), 3]
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:12]
     path = work / f"corpus-{digest}.npz"
     if path.is_file():
         with np.load(path) as file:
             return unpacked(dict(file))
-    corpus = render_corpus(packed, size_px, num_scenes, show)
+    corpus = render_corpus(packed, size_px, show)
     partial = path.with_name(path.name + ".part")
     try:
         work.mkdir(parents=True, exist_ok=True)
@@ -229,7 +207,7 @@ def arrays(corpus: Corpus) -> dict[str, np.ndarray]:
     """All of it as named arrays."""
     flat = {f.name: getattr(corpus.sprites, f.name) for f in fields(Sprites)}
     flat |= {"ids": corpus.bags.ids, "starts": corpus.bags.starts}
-    names = ("picture_key", "picture_weight", "caption_key", "key_group", "group_weight")
+    names = ("picture_group", "picture_odds", "caption_group", "caption_odds")
     return flat | {name: getattr(corpus, name) for name in names}
 
 

@@ -1,7 +1,8 @@
 """The judge: a small convolutional picture tower and a bag-of-features caption tower.
 
-Both end on the unit sphere; the dot product says how well caption and picture fit (CLIP,
-arXiv:2103.00020, at a thousandth of its size).
+Both end on the unit sphere; the dot product says how well caption and picture fit, as in CLIP
+(arXiv:2103.00020) at a thousandth of its size. Unlike CLIP they are not trained against each other
+but both to name the concept (`evals.judge.train_judge`).
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _BATCH = 256
 class JudgeConfig:
     """Shape of the judge."""
 
-    size_px: int = 64
+    size_px: int = 32
     """Side of the pictures; others are resized."""
-    widths: tuple[int, ...] = (32, 64, 128, 256)
+    widths: tuple[int, ...] = (48, 96, 192, 256)
     """Channels at half of the pixels, and at each halving from there."""
-    blocks: tuple[int, ...] = (1, 1, 2, 1)
-    """Residual blocks at each of those."""
+    blocks: tuple[int, ...] = (1, 1, 1, 1)
+    """Residual blocks at each of those; only the first may have none, as blocks do the halving."""
     n_word: int = 128
     """Width of the caption features."""
     n_embd: int = 128
@@ -43,69 +44,59 @@ class JudgeConfig:
                 f"widths has {len(self.widths)} numbers and blocks {len(self.blocks)}; "
                 "they need as many"
             )
+        if 0 in self.blocks[1:]:
+            raise ConfigError(f"blocks={self.blocks} has a 0 after the first; 1 is the least there")
         step = 2 ** len(self.widths)
         if self.size_px % step:
             raise ConfigError(f"size_px={self.size_px} is not divisible by {step}")
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions beside an identity.
+class BasicBlock(nn.Module):
+    """A ResNet's (arXiv:1512.03385): two normalised 3x3 convolutions beside a shortcut.
 
-    Channels are normalised at each place by itself: no statistic of the batch is kept, so training
-    and testing cannot differ, and in channels_last this norm is the cheapest on a CPU.
+    The second norm starts at zero, so that a block starts as its shortcut (arXiv:1706.02677), which
+    averages where it halves (arXiv:1812.01187).
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, before: int, width: int, stride: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.kaiming_normal_(self.first.weight)
-        nn.init.kaiming_normal_(self.second.weight)
-        with torch.no_grad():
-            self.second.weight.mul_(0.5)
+        self.first = nn.Conv2d(before, width, 3, stride, padding=1, bias=False)
+        self.first_norm = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second_norm = nn.BatchNorm2d(width)
+        nn.init.zeros_(self.second_norm.weight)
+        self.shortcut = nn.Sequential()
+        if stride > 1:
+            self.shortcut.append(nn.AvgPool2d(stride))
+        if stride > 1 or before != width:
+            self.shortcut.append(nn.Conv2d(before, width, 1, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(width))
 
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        normed = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return x + self.second(F.relu(self.first(normed)))
-
-
-def stages(widths: Sequence[int], blocks: Sequence[int]) -> nn.ModuleList:
-    """Residual stages, each at half the pixels of the one before; the first sees 12 channels,
-    which are the picture's after `PixelUnshuffle(2)`."""
-    made = nn.ModuleList()
-    for place, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        stride = 2 if place else 1
-        before = widths[place - 1] if place else 12
-        enter = nn.Conv2d(before, width, 3, stride=stride, padding=1)
-        nn.init.kaiming_normal_(enter.weight)
-        made.append(nn.Sequential(enter, nn.ReLU(), *(Block(width) for _ in range(count))))
-    return made
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B _C _H _W"]:
+        y = F.relu(self.first_norm(self.first(x)))
+        return F.relu(self.second_norm(self.second(y)) + self.shortcut(x))
 
 
 class PictureTower(nn.Module):
-    """Pixels in -1..1 to unit vectors.
-
-    The pooled features are centred and scaled over the batch. Without that, all pictures start in
-    one direction and stay there: 260 steps left the judge at chance, with it they did not
-    (docs/log.md). It is the only batch statistic, and is averaged slowly for use afterwards.
-    """
+    """Pixels in -1..1 to unit vectors."""
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
-        self.unshuffle = nn.PixelUnshuffle(2)
-        self.stages = stages(config.widths, config.blocks)
-        self.norm = nn.BatchNorm1d(2 * config.widths[-1], momentum=0.02, affine=False)
+        width = config.widths[0]
+        enter = nn.Conv2d(12, width, 3, padding=1, bias=False)
+        layers = [nn.PixelUnshuffle(2), enter, nn.BatchNorm2d(width), nn.ReLU()]
+        for stage, (after, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for number in range(count):
+                layers.append(BasicBlock(width, after, 2 if stage and not number else 1))
+                width = after
+        self.body = nn.Sequential(*layers)
         self.dropout = nn.Dropout(0.1)
-        self.out = nn.Linear(2 * config.widths[-1], config.n_embd)
+        self.out = nn.Linear(width, config.n_embd)
 
     def forward(self, pixels: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B D"]:
-        x = self.unshuffle(pixels).contiguous(memory_format=torch.channels_last)
-        for stage in self.stages:
-            x = stage(x)
-        x = F.relu(x).float()
-        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
-        return F.normalize(self.out(self.dropout(self.norm(pooled))).float(), dim=-1)
+        x = self.body(pixels.contiguous(memory_format=torch.channels_last))
+        pooled = x.float().mean((2, 3))
+        return F.normalize(self.out(self.dropout(pooled)).float(), dim=-1)
 
 
 class CaptionTower(nn.Module):
@@ -135,21 +126,21 @@ class CaptionTower(nn.Module):
 
 
 class Judge(nn.Module):
-    """Both towers and the temperature under which they were trained."""
+    """Both towers. They are trained against the same table of groups, so they share its space."""
 
     def __init__(self, config: JudgeConfig | None = None) -> None:
         super().__init__()
         self.config = config or JudgeConfig()
         self.pictures = PictureTower(self.config)
         self.captions = CaptionTower(self.config)
-        self.log_scale = nn.Parameter(torch.tensor(2.7))
 
     @torch.no_grad()
     def embed_pictures(self, pictures: Sequence[Image.Image]) -> Float[np.ndarray, "N D"]:
         """Unit vectors of pictures of any size, float32."""
         rows = []
         for first in range(0, len(pictures), _BATCH):
-            pixels = to_pixels(pictures[first : first + _BATCH], self.config.size_px)
+            batch = pictures[first : first + _BATCH]
+            pixels = to_pixels(batch, self.config.size_px, Image.Resampling.BOX)
             rows.append(self.pictures(pixels).numpy())
         return np.concatenate(rows) if rows else np.zeros((0, self.config.n_embd), np.float32)
 
@@ -160,13 +151,55 @@ class Judge(nn.Module):
         return self.captions(torch.from_numpy(ids), torch.from_numpy(starts)).numpy()
 
 
-def to_pixels(pictures: Sequence[Image.Image], size_px: int) -> Float[Tensor, "N 3 H W"]:
-    """Pictures as tensors in -1..1; Pillow widens the filter where it shrinks them."""
+def to_pixels(
+    pictures: Sequence[Image.Image],
+    size_px: int,
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> Float[Tensor, "N 3 H W"]:
+    """Pictures as tensors in -1..1; Pillow widens the filter where it shrinks them.
+
+    The judge's training averages squares of pixels, so the judge takes `BOX`.
+    """
     rows = [
-        np.asarray(picture.convert("RGB").resize((size_px, size_px), Image.Resampling.BILINEAR))
+        np.asarray(picture.convert("RGB").resize((size_px, size_px), resample))
         for picture in pictures
     ]
     return from_bytes(torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2))
+
+
+class Block(nn.Module):
+    """The detector's: two 3x3 convolutions beside an identity.
+
+    Channels are normalised at each place by itself: no statistic of the batch is kept, so training
+    and testing cannot differ, and in channels_last this norm is the cheapest on a CPU.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.kaiming_normal_(self.first.weight)
+        nn.init.kaiming_normal_(self.second.weight)
+        with torch.no_grad():
+            self.second.weight.mul_(0.5)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        normed = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return x + self.second(F.relu(self.first(normed)))
+
+
+def stages(widths: Sequence[int], blocks: Sequence[int]) -> nn.ModuleList:
+    """The detector's stages, each at half the pixels of the one before; the first sees 12 channels,
+    which are the picture's after `PixelUnshuffle(2)`."""
+    made = nn.ModuleList()
+    for place, (width, count) in enumerate(zip(widths, blocks, strict=True)):
+        stride = 2 if place else 1
+        before = widths[place - 1] if place else 12
+        enter = nn.Conv2d(before, width, 3, stride=stride, padding=1)
+        nn.init.kaiming_normal_(enter.weight)
+        made.append(nn.Sequential(enter, nn.ReLU(), *(Block(width) for _ in range(count))))
+    return made
 
 
 def from_bytes(pixels: Tensor) -> Float[Tensor, "N 3 H W"]:

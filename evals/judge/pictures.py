@@ -33,8 +33,6 @@ class Sprites:
     is_flippable: Bool[np.ndarray, " N"]
     is_shape: Bool[np.ndarray, " N"]
     """One-coloured silhouettes, painted anew each time."""
-    is_scene: Bool[np.ndarray, " N"]
-    """Whole pictures, which stay in place."""
 
 
 def cut_out(mixture: PictureMixture, row: int, size_px: int) -> UInt8[np.ndarray, "4 H W"]:
@@ -68,19 +66,17 @@ class Painter:
         self.only_white = white / white.sum()
 
     def paint(
-        self, rows: np.ndarray, rng: np.random.Generator, *, shrink: int = 1, strength: float = 1.0
+        self, rows: np.ndarray, rng: np.random.Generator, *, strength: float = 1.0
     ) -> Float[Tensor, "B 3 H W"]:
         """Pictures of some sprites, in -1..1.
 
         Args:
             rows: Of the sprites.
             rng: Source of all draws.
-            shrink: The pictures' sides are divided by it.
             strength: Of all changes, 0..1; at 0 the sprites are in the middle of white.
         """
         self.rng, self.strength = rng, strength
         given = torch.from_numpy(self.sprites.rgba[rows]).float().div_(255)
-        given = F.avg_pool2d(given, shrink) if shrink > 1 else given
         size = given.shape[-1]
         grid = F.affine_grid(self._placements(rows), [len(rows), 4, size, size], False)
         placed = F.grid_sample(given, grid, padding_mode="zeros", align_corners=False)
@@ -95,17 +91,14 @@ class Painter:
         return torch.from_numpy(self.rng.uniform(low, high, shape).astype(np.float32))
 
     def _placements(self, rows: np.ndarray) -> Float[Tensor, "B 2 3"]:
-        """Where the output looks in the sprite; scenes are shifted a little at most."""
+        """Where the output looks in the sprite."""
         n = len(rows)
-        scene = torch.from_numpy(self.sprites.is_scene[rows])
         flip = torch.from_numpy(self.sprites.is_flippable[rows] & (self.rng.random(n) < 0.5))
         some = self.strength
-        least = 0.85 - 0.25 * some
-        scale = torch.where(scene, self._uniform(0.97, 1.08, n), self._uniform(least, 1.0, n))
-        stretch = torch.where(scene, torch.ones(n), self._uniform(-0.13, 0.13, n).mul(some).exp())
-        slant = torch.where(scene, torch.zeros(n), some * self._uniform(-0.2, 0.2, n))
-        free = torch.where(scene, torch.full((n,), 0.04), 0.9 * (1 - scale) + 0.03)
-        shift = self._uniform(-1, 1, n, 2) * free[:, None]
+        scale = self._uniform(0.85 - 0.25 * some, 1.0, n)
+        stretch = self._uniform(-0.13, 0.13, n).mul(some).exp()
+        slant = some * self._uniform(-0.2, 0.2, n)
+        shift = self._uniform(-1, 1, n, 2) * (0.9 * (1 - scale) + 0.03)[:, None]
         across = torch.where(flip, -1.0, 1.0) / (scale * stretch)
         down = stretch / scale
         cos, sin = slant.cos(), slant.sin()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import sys
 import time
@@ -30,6 +31,25 @@ def rate_at(share: float) -> float:
     return max(0.005, 0.5 * (1 + math.cos(math.pi * min(1.0, left))))
 
 
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, decay: float, number: int) -> None:
+    """Moves an average of weights and buffers on by a step.
+
+    Args:
+        average: Copy of the model.
+        model: As it is after the step.
+        decay: Part of the average that is kept, in the long run.
+        number: Of the step, from 0; the first ones are forgotten sooner, as they are the worst.
+    """
+    keep = min(decay, (1 + number) / (10 + number))
+    states = average.state_dict().values(), model.state_dict().values()
+    for old, new in zip(*states, strict=True):
+        if old.is_floating_point():
+            old.lerp_(new, 1 - keep)
+        else:  # counters
+            old.copy_(new)
+
+
 def check_minutes(minutes: float) -> None:
     """Refuses a budget that is none, before anything is rendered.
 
@@ -49,6 +69,8 @@ def train(
     resume: bool,
     lr: float,
     adam_lr: float,
+    schedule: Callable[[float], float] = rate_at,
+    ema: float | None = None,
 ) -> dict[str, str]:
     """Runs steps until the time is over.
 
@@ -61,6 +83,8 @@ def train(
         resume: Go on from the checkpoint, if there is one.
         lr: Peak rate of Muon.
         adam_lr: Peak rate of AdamW.
+        schedule: Part of those rates, when a share of the time is over.
+        ema: Where given, the model ends as its moving average, of which each step keeps so much.
 
     Returns:
         Metadata for the weights: steps, minutes.
@@ -72,11 +96,14 @@ def train(
     """
     check_minutes(minutes)
     optimizers = optimizers_of(model, lr, adam_lr)
+    average = copy.deepcopy(model) if ema else None
     number, before_s = 0, 0.0
     if resume and checkpoint.exists():
         try:
             saved = torch.load(checkpoint, weights_only=True)
             model.load_state_dict(saved["model"])
+            if average is not None:
+                average.load_state_dict(saved["average"])
             for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
                 optimizer.load_state_dict(state)
         except Exception as error:
@@ -94,6 +121,8 @@ def train(
             "model": model.state_dict(), "steps": number, "seconds": seconds,
             "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         }  # fmt: skip
+        if average is not None:
+            state["average"] = average.state_dict()
         try:
             checkpoint.parent.mkdir(parents=True, exist_ok=True)
             torch.save(state, partial)
@@ -106,13 +135,15 @@ def train(
     while (seconds := before_s + time.perf_counter() - began) < 60 * minutes:
         share = seconds / (60 * minutes)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = group["peak"] * rate_at(share)
+            group["lr"] = group["peak"] * schedule(share)
         loss, shown = step(number, share)
         model.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()
+        if ema and average is not None:
+            follow(average, model, ema, number)
         number += 1
         for name, value in {"loss": float(loss.detach()), **shown}.items():
             smooth[name] = smooth.get(name, value) + 0.05 * (value - smooth.get(name, value))
@@ -125,5 +156,7 @@ def train(
             saved_at = now
             save(before_s + now - began)
     save(seconds)
+    if average is not None:
+        model.load_state_dict(average.state_dict())
     model.eval()
     return {"steps": str(number), "minutes": f"{seconds / 60:.1f}"}
