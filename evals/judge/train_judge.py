@@ -24,8 +24,7 @@ from evals.judge.weights import save_weights
 from mtgen.data.packed import Packed
 
 RENDER_PX = 64
-"""Side at which pictures are painted; then they are shrunk, which smooths pasted edges as in the
-pictures that are judged."""
+"""Side at which pictures are painted, before they are shrunk to the judge's."""
 BATCH_SIZE = 128
 NUM_CAPTIONS = 1024
 """Captions in a step; they cost a sixth of what the pictures do."""
@@ -34,7 +33,7 @@ DECAY_FROM = 0.4
 """Share of the time from which the rates come down."""
 EMA = 0.998
 SCALE = 16.0
-"""One over the temperature. More leaves nothing to learn once the right group is the nearest."""
+"""One over the temperature."""
 LABEL_SMOOTHING = 0.05
 LEAST_STRENGTH, FULL_STRENGTH_AT = 0.3, 0.28
 """Strength of the pictures' changes at the start, and the share of the time at which it is 1."""
