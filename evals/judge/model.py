@@ -167,41 +167,6 @@ def to_pixels(
     return from_bytes(torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2))
 
 
-class Block(nn.Module):
-    """The detector's: two 3x3 convolutions beside an identity.
-
-    Channels are normalised at each place by itself: no statistic of the batch is kept, so training
-    and testing cannot differ, and in channels_last this norm is the cheapest on a CPU.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.kaiming_normal_(self.first.weight)
-        nn.init.kaiming_normal_(self.second.weight)
-        with torch.no_grad():
-            self.second.weight.mul_(0.5)
-
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        normed = self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return x + self.second(F.relu(self.first(normed)))
-
-
-def stages(widths: Sequence[int], blocks: Sequence[int]) -> nn.ModuleList:
-    """The detector's stages, each at half the pixels of the one before; the first sees 12 channels,
-    which are the picture's after `PixelUnshuffle(2)`."""
-    made = nn.ModuleList()
-    for place, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-        stride = 2 if place else 1
-        before = widths[place - 1] if place else 12
-        enter = nn.Conv2d(before, width, 3, stride=stride, padding=1)
-        nn.init.kaiming_normal_(enter.weight)
-        made.append(nn.Sequential(enter, nn.ReLU(), *(Block(width) for _ in range(count))))
-    return made
-
-
 def from_bytes(pixels: Tensor) -> Float[Tensor, "N 3 H W"]:
     """uint8 to -1..1."""
     return pixels.float().div_(127.5).sub_(1)

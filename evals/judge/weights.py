@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +11,7 @@ import torch
 from torch import nn
 
 from mtgen.errors import CacheWriteError, CorruptedFileError, WeightsNotFoundError
+from mtgen.model import checkpoint
 
 if TYPE_CHECKING:
     from evals.judge.detector import Detector
@@ -34,18 +33,9 @@ def save_weights(path: Path, module: nn.Module, config: Any, **notes: str) -> No
     Raises:
         CacheWriteError: disk full or not writable.
     """
-    from safetensors.torch import save_file
-
-    tensors = {
-        name: tensor.detach().to(torch.bfloat16).contiguous()
-        for name, tensor in module.state_dict().items()
-    }
-    notes["config"] = json.dumps(dataclasses.asdict(config))
-    partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, notes)
-        partial.replace(path)
+        checkpoint.save_weights(path, module, config, **notes)
     except OSError as error:
         raise CacheWriteError(f"cannot write {path}: {error.strerror}") from error
 
@@ -72,19 +62,12 @@ def load(kind: str, module: type[nn.Module], config_kind: type[Config], path: Pa
         WeightsNotFoundError: there is no such file.
         CorruptedFileError: it is cut off, or of another kind.
     """
-    from safetensors import SafetensorError, safe_open
-
     check_there(kind, path)
     try:
-        with safe_open(path, "pt") as file:
-            notes = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        fields = json.loads(notes["config"])
-        lists = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        config = config_kind(**lists)
+        config, tensors, _ = checkpoint.unpacked(path, config_kind)
         made = module(config)
         made.load_state_dict(tensors)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (*checkpoint.UNREADABLE, RuntimeError) as error:
         first = " ".join(str(error).split())[:160]
         raise CorruptedFileError(
             f"the {kind} {path} is damaged or of another kind ({first}); fetch or train it again"

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evals.metrics.stats import AGGREGATES, Score, bootstrap_ci, paired_difference
+from evals.metrics.stats import AGGREGATES, Interval, Score, bootstrap_ci, paired_difference
 from mtgen.errors import UnknownNameError
 
 FOLDER = Path(__file__).parent
@@ -192,11 +192,18 @@ class MetricUse:
         aggregate = load_metric(self.metric).aggregate
         rows = list(parts.values())
         interval = bootstrap_ci(rows, aggregate) if rows else None
+        value = AGGREGATES[aggregate](rows) if rows else None
+        return self._as_score(value, interval, len(rows), n_unscored)
+
+    def _as_score(
+        self, value: float | None, interval: Interval | None, n_scored: int, n_unscored: int
+    ) -> Score:
+        """A value with all that is said of it."""
         return Score(
             name=self.name,
-            value=AGGREGATES[aggregate](rows) if rows else None,
+            value=value,
             ci95=interval.ci95 if interval else None,
-            n_scored=len(rows),
+            n_scored=n_scored,
             n_unscored=n_unscored,
             unit=self.unit,
             higher_is_better=self.higher_is_better,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import datasets
 import evaluate
+import numpy as np
+from jaxtyping import Float
 
 
 def info(description: str, inputs: str, **columns: str) -> evaluate.MetricInfo:
@@ -30,3 +33,21 @@ def averaged(values: Sequence[float | None]) -> dict[str, Any]:
         "value": sum(scored) / len(scored) if scored else None,
         "per_sample": [None if value is None else [value] for value in values],
     }
+
+
+def set_distance(
+    distance: Callable[[Float[np.ndarray, "N D"], Float[np.ndarray, "M D"]], float],
+    predictions: Sequence[str],
+    reference: Any,
+) -> dict[str, Any]:
+    """A module's result where all samples together have one distance from a reference.
+
+    Args:
+        distance: Of two sets of embeddings.
+        predictions: For each prompt a JSON list of its pictures' embeddings.
+        reference: Embeddings of real pictures, M by D.
+    """
+    per_sample = [json.loads(rows) for rows in predictions]
+    x = np.array([row for rows in per_sample for row in rows], np.float64)
+    y = np.asarray(reference, np.float64)
+    return {"value": distance(x, y) if len(x) > 1 else None, "per_sample": per_sample}

@@ -31,16 +31,7 @@ class DistanceUse(MetricUse):
         scored = {name: given["predictions"] for name, given in inputs.items() if given}
         distance = self._distance() if scored else lambda names: None
         value, interval = _with_interval(lambda names: distance([scored[n] for n in names]), scored)
-        return Score(
-            name=self.name,
-            value=value,
-            ci95=interval.ci95 if interval else None,
-            n_scored=len(scored),
-            n_unscored=len(inputs) - len(scored),
-            unit=self.unit,
-            higher_is_better=self.higher_is_better,
-            signature=self.signature() + (f"|ci:{interval.method}" if interval else ""),
-        )
+        return self._as_score(value, interval, len(scored), len(inputs) - len(scored))
 
     def paired(
         self, a: Sequence[Record], b: Sequence[Record]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import evaluate
 import numpy as np
 from jaxtyping import Float
 
-from evals.metrics.base import info
+from evals.metrics.base import info, set_distance
 
 _DESCRIPTION = "Squared Frechet distance between two normal distributions fitted to embeddings."
 _INPUTS = """
@@ -46,7 +45,4 @@ class FrechetDistance(evaluate.Metric):
         return info(_DESCRIPTION, _INPUTS, predictions="string")
 
     def _compute(self, predictions: list[str], reference: Any = None) -> dict[str, Any]:
-        per_sample = [json.loads(rows) for rows in predictions]
-        x = np.array([row for rows in per_sample for row in rows], np.float64)
-        y = np.asarray(reference, np.float64)
-        return {"value": frechet(x, y) if len(x) > 1 else None, "per_sample": per_sample}
+        return set_distance(frechet, predictions, reference)

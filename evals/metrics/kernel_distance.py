@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import evaluate
 import numpy as np
 from jaxtyping import Float
 
-from evals.metrics.base import info
+from evals.metrics.base import info, set_distance
 
 _DESCRIPTION = "Unbiased squared maximum mean discrepancy with the kernel (x y / D + 1)^3."
 _INPUTS = """
@@ -50,8 +49,4 @@ class KernelDistance(evaluate.Metric):
         return info(_DESCRIPTION, _INPUTS, predictions="string")
 
     def _compute(self, predictions: list[str], reference: Any = None) -> dict[str, Any]:
-        per_sample = [json.loads(rows) for rows in predictions]
-        x = np.array([row for rows in per_sample for row in rows], np.float64)
-        y = np.asarray(reference, np.float64)
-        value = kernel_distance(x, y) if len(x) > 1 else None
-        return {"value": value, "per_sample": per_sample}
+        return set_distance(kernel_distance, predictions, reference)

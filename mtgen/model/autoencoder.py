@@ -68,6 +68,17 @@ def to_digits(codes: Shaped[Tensor, "*N"]) -> Int64[Tensor, "*N 4"]:
     return codes.long()[..., None] // weights % LEVELS
 
 
+def to_levels(codes: Shaped[Tensor, "*N K"]) -> Float[Tensor, "*N L"]:
+    """The levels that codes stand for, -1.5..1.5; four of each code, one after the other."""
+    return to_digits(codes).flatten(-2).float() - (LEVELS - 1) / 2
+
+
+def from_levels(levels: Float[Tensor, "*N L"]) -> Int64[Tensor, "*N K"]:
+    """What `to_levels` was made from."""
+    digits = (levels + (LEVELS - 1) / 2).round().long().unflatten(-1, (-1, CHANNELS_PER_CODE))
+    return (digits * LEVELS ** torch.arange(CHANNELS_PER_CODE, device=levels.device)).sum(-1)
+
+
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions beside an identity; starts as the identity."""
 
@@ -140,7 +151,7 @@ class Autoencoder(nn.Module):
         return LEVELS / 2 * torch.tanh(self.encoder(pixels).float())
 
     @staticmethod
-    def quantise(latents: Float[Tensor, "B C h w"]) -> Float[Tensor, "B C h w"]:
+    def quantise(latents: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
         """The nearest levels (-1.5, -0.5, 0.5, 1.5); gradients pass as if nothing happened."""
         rounded = torch.floor(latents).clamp(-LEVELS / 2, LEVELS / 2 - 1) + 0.5
         return latents + (rounded - latents).detach()
@@ -148,19 +159,12 @@ class Autoencoder(nn.Module):
     @staticmethod
     def to_codes(levels: Float[Tensor, "B C h w"]) -> UInt8[Tensor, "B h w S"]:
         """Codes of rounded latents; the first channel of four is the lowest digit."""
-        b, c, h, w = levels.shape
-        digits = (levels + (LEVELS - 1) / 2).round().to(torch.int64)
-        digits = digits.view(b, c // CHANNELS_PER_CODE, CHANNELS_PER_CODE, h, w)
-        weights = LEVELS ** torch.arange(CHANNELS_PER_CODE, device=levels.device)
-        codes = (digits * weights[:, None, None]).sum(2)
-        return codes.permute(0, 2, 3, 1).to(torch.uint8)
+        return from_levels(levels.permute(0, 2, 3, 1)).to(torch.uint8)
 
     @staticmethod
     def to_levels(codes: UInt8[Tensor, "B h w S"]) -> Float[Tensor, "B C h w"]:
         """The latents that codes stand for."""
-        b, h, w, s = codes.shape
-        levels = to_digits(codes).float() - (LEVELS - 1) / 2
-        return levels.reshape(b, h, w, s * CHANNELS_PER_CODE).permute(0, 3, 1, 2)
+        return to_levels(codes).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def encode(self, pixels: Float[Tensor, "B 3 H W"]) -> UInt8[Tensor, "B h w S"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,9 @@ from mtgen.model.image_expert import ImageExpert, ImageExpertConfig
 from mtgen.model.picture_tokenizer import PictureTokenizer, PictureTokenizerConfig
 
 Config = TypeVar("Config")
+Module = TypeVar("Module", bound=nn.Module)
+UNREADABLE = (SafetensorError, OSError, KeyError, ValueError, TypeError)
+"""What reading a file may raise that is cut off or of another kind."""
 
 
 def save_weights(
@@ -60,17 +63,21 @@ def read_weights(
             "'python -m mtgen.train' makes new ones"
         )
     try:
-        with safe_open(path, "pt") as file:
-            notes = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}
-        fields = json.loads(notes["config"])
-        lists = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        config = kind(**lists)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        return unpacked(path, kind)
+    except UNREADABLE as error:
         raise CorruptedFileError(
             f"the weights {path} are damaged or of another kind ({error}); fetch the file again"
         ) from None
-    return config, tensors, notes
+
+
+def unpacked(path: Path, kind: type[Config]) -> tuple[Config, dict[str, Tensor], dict[str, str]]:
+    """What `read_weights` gives, with errors of UNREADABLE as they come."""
+    with safe_open(path, "pt") as file:
+        notes = file.metadata() or {}
+        tensors = {name: file.get_tensor(name).float() for name in file.keys()}
+    fields = json.loads(notes["config"])
+    lists = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return kind(**lists), tensors, notes
 
 
 def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -89,9 +96,7 @@ def fill(module: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
 
 def load_autoencoder(path: Path = WEIGHTS / AUTOENCODER) -> Autoencoder:
     """The trained autoencoder, ready to code pictures; errors as `read_weights`."""
-    config, tensors, _ = read_weights(path, AutoencoderConfig)
-    model = Autoencoder(config)
-    fill(model, tensors, path)
+    model = _load(path, AutoencoderConfig, Autoencoder)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -99,15 +104,16 @@ def load_picture_tokenizer(
     trunk: TrunkConfig, path: Path = WEIGHTS / PICTURE_TOKENIZER
 ) -> PictureTokenizer:
     """The trained picture tokenizer; errors as `read_weights`."""
-    config, tensors, _ = read_weights(path, PictureTokenizerConfig)
-    model = PictureTokenizer(config, trunk)
-    fill(model, tensors, path)
-    return model
+    return _load(path, PictureTokenizerConfig, lambda config: PictureTokenizer(config, trunk))
 
 
 def load_image_expert(trunk: TrunkConfig, path: Path = WEIGHTS / IMAGE_EXPERT) -> ImageExpert:
     """The trained image expert; errors as `read_weights`."""
-    config, tensors, _ = read_weights(path, ImageExpertConfig)
-    model = ImageExpert(config, trunk)
-    fill(model, tensors, path)
-    return model
+    return _load(path, ImageExpertConfig, lambda config: ImageExpert(config, trunk))
+
+
+def _load(path: Path, kind: type[Config], make: Callable[[Config], Module]) -> Module:
+    config, tensors, _ = read_weights(path, kind)
+    module = make(config)
+    fill(module, tensors, path)
+    return module

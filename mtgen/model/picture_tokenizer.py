@@ -16,7 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from mtgen.model.autoencoder import CHANNELS_PER_CODE, LEVELS, to_digits
+from mtgen.model.autoencoder import (
+    CHANNELS_PER_CODE,
+    LEVELS,
+    Autoencoder,
+    from_levels,
+    to_digits,
+    to_levels,
+)
 from mtgen.model.config import TrunkConfig
 from mtgen.model.image_expert import (
     DIGITS,
@@ -69,6 +76,12 @@ class PictureTokenizer(PromptReader):
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
+    def freeze_encoder(self) -> None:
+        """Keeps training from changing the tokens of pictures."""
+        self.encoder_position.requires_grad_(False)
+        for part in (self.embed, self.encoder, self.encoder_norm, self.to_tokens):
+            part.requires_grad_(False)
+
     def token_levels(self, cells: UInt8[Tensor, "B h w S"]) -> Float[Tensor, "B P L"]:
         """Levels of the tokens, -1.5..1.5 in steps of 1; gradients pass the rounding unchanged."""
         x = self.embed(digits(to_places(cells, self.config))) + self.encoder_position
@@ -76,8 +89,7 @@ class PictureTokenizer(PromptReader):
         for block in self.encoder:
             x = block(x, (nothing, nothing), self.turns, None)
         soft = LEVELS / 2 * torch.tanh(self.to_tokens(self.encoder_norm(x)).float())
-        hard = torch.floor(soft).clamp(-LEVELS / 2, LEVELS / 2 - 1) + 0.5
-        return soft + (hard - soft).detach()
+        return Autoencoder.quantise(soft)
 
     @property
     def nothing(self) -> tuple[int, int, int]:
@@ -89,9 +101,7 @@ class PictureTokenizer(PromptReader):
     @torch.no_grad()
     def encode(self, cells: UInt8[Tensor, "B h w S"]) -> Int64[Tensor, "B P K"]:
         """Tokens of the autoencoder's codes, 0..255, places in raster order."""
-        level = (self.token_levels(cells) + (LEVELS - 1) / 2).round().long()
-        weights = LEVELS ** torch.arange(CHANNELS_PER_CODE, device=cells.device)
-        return (level.unflatten(-1, (-1, CHANNELS_PER_CODE)) * weights).sum(-1)
+        return from_levels(self.token_levels(cells))
 
     def scores(
         self,
@@ -111,8 +121,7 @@ class PictureTokenizer(PromptReader):
         prompt_mask: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B C h w"]:
         """Mean latents of tokens, for `Autoencoder.render`."""
-        levels = to_digits(tokens).flatten(-2).float() - (LEVELS - 1) / 2
-        odds = self.scores(levels, prompt, prompt_mask).softmax(-1)
+        odds = self.scores(to_levels(tokens), prompt, prompt_mask).softmax(-1)
         steps = torch.arange(LEVELS, device=odds.device) - (LEVELS - 1) / 2
         return to_latents((odds * steps).sum(-1), self.config)
 

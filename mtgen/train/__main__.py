@@ -235,6 +235,8 @@ def train(options: argparse.Namespace) -> None:
     start: dict[str, dict[str, Tensor]] = {}
     if options.data is not None or options.weights is not None:
         config, start = starting_weights(weights, config, required=options.data is not None)
+    if config.decoder_only and "tokenizer" not in start:
+        raise BadRequestError("decoder_only goes on from a tokenizer; name its folder: --weights")
     trunk = TrunkModel.from_dir(trunk_folder)
     autoencoder = picture_tokenizer = None
     if config.draws:

@@ -53,6 +53,8 @@ class TrainConfig:
     """Share of pictures trained without their prompt, for guidance."""
     later_codes_dropout: float = 0.25
     """Share of pictures whose places keep only their first code, as the tokenizer learns."""
+    decoder_only: bool = False
+    """Leave the tokenizer's encoder as it is, so that tokens stay what an expert has learnt."""
     label_smoothing: float = 0.1
     """Of translation's targets."""
     styles: tuple[str, ...] = ()
@@ -89,6 +91,10 @@ class TrainConfig:
             raise SettingError(
                 "the image expert learns the tokens of a trained tokenizer: train with "
                 "--tokens-weight 1 --image-weight 0 first, then the expert without --tokens-weight"
+            )
+        if self.decoder_only and not self.tokens_weight:
+            raise SettingError(
+                "decoder_only is for the picture tokenizer; add --tokens-weight 1 --image-weight 0"
             )
         for name in ("image_batch", "translate_batch", "text_batch", "reuse", "rank"):
             if getattr(self, name) < 1:
@@ -139,7 +145,7 @@ PRESETS = {
         ),
     ),
     "small": TrainConfig(
-        image_batch=64, translate_batch=16, reuse=6, ema=0.998, tidy=True,
+        image_batch=64, translate_batch=16, reuse=2, ema=0.998, tidy=True,
         styles=("twemoji", "noto", "fluent-emoji-flat", "fluent-emoji-3d"),
     ),
     "base": TrainConfig(

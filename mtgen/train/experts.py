@@ -16,6 +16,9 @@ from mtgen.model.transformer import KeysValues, LowRankExpert, TrunkModel
 from mtgen.train.config import TrainConfig
 from mtgen.train.streams import IGNORED, TokenBatch
 
+PROMPTS_AT_ONCE = 16
+"""Of like length, through the trunk."""
+
 
 @dataclass
 class PictureBatch:
@@ -57,6 +60,8 @@ class Experts(nn.Module):
         self.tokenizer = tokenizer
         if config.tokens_weight:
             self.tokenizer = PictureTokenizer(config.tokens, trunk.config)
+            if config.decoder_only:
+                self.tokenizer.freeze_encoder()
         elif tokenizer is not None:
             tokenizer.requires_grad_(False)
         self.image = ImageExpert(config.image, trunk.config) if config.image_weight else None
@@ -78,17 +83,32 @@ class Experts(nn.Module):
         return {layer for network in networks for layer in network.trunk_layers}
 
     def read_prompts(self, sequences: list[list[int]]) -> tuple[KeysValues, Tensor]:
-        """The trunk's keys and values of prompts, right-padded, and which tokens are real."""
-        device = self.trunk.embedding.device
-        longest = max(map(len, sequences))
-        ids = torch.zeros(len(sequences), longest, dtype=torch.int64)
-        for row, sequence in enumerate(sequences):
-            ids[row, : len(sequence)] = torch.tensor(sequence)
+        """The trunk's keys and values of prompts, right-padded, and which tokens are real.
+
+        Prompts of like length are read together: most are a third as long as the longest.
+        """
+        device, layers = self.trunk.embedding.device, self.picture_layers
         lengths = torch.tensor([len(sequence) for sequence in sequences])
+        longest = int(lengths.max())
+        order = lengths.argsort(stable=True)
+        parts: list[KeysValues] = []
+        for rows in order.split(PROMPTS_AT_ONCE):
+            ids = torch.zeros(len(rows), int(lengths[rows[-1]]), dtype=torch.int64)
+            for line, row in zip(ids, rows.tolist(), strict=True):
+                line[: lengths[row]] = torch.tensor(sequences[row])
+            parts.append(
+                self.trunk(ids.to(device), collect=layers, stop_after=max(layers)).keys_values
+            )
+        back = order.argsort().to(device)
+
+        def whole(layer: int, place: int) -> Tensor:
+            tensors = [part[layer][place] for part in parts]
+            padded = [F.pad(x, (0, 0, 0, longest - x.shape[2])) for x in tensors]
+            return torch.cat(padded)[back]
+
+        keys_values = {layer: (whole(layer, 0), whole(layer, 1)) for layer in layers}
         mask = torch.arange(longest) < lengths[:, None]
-        layers = self.picture_layers
-        out = self.trunk(ids.to(device), collect=layers, stop_after=max(layers))
-        return out.keys_values, mask.to(device)
+        return keys_values, mask.to(device)
 
     def forward(
         self,

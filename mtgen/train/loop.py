@@ -368,12 +368,9 @@ class Trainer:
         self.totals = state["totals"]
 
     def averaged(self, name: str) -> dict[str, Tensor]:
-        """Averaged weights of one expert, by their names in it."""
-        return {
-            key.removeprefix(name + "."): value
-            for key, value in self.averages.items()
-            if key.startswith(name + ".")
-        }
+        """Weights of one expert, by their names in it: the averages, and what is frozen."""
+        weights: dict[str, Tensor] = getattr(self.experts, name).state_dict()
+        return {key: self.averages.get(f"{name}.{key}", held) for key, held in weights.items()}
 
     def export(self) -> None:
         """Writes the averaged weights for `mtgen.load(weights=...)`, and what they need."""
@@ -390,7 +387,7 @@ class Trainer:
             ("image", IMAGE_EXPERT, self.config.image),
             ("translation", TRANSLATION_EXPERT, self.config.low_rank),
         ):
-            if self.averaged(name):
+            if any(key.startswith(name + ".") for key in self.averages):
                 save_weights(self.folder / file, self.averaged(name), shape, **notes)
         frozen: list[tuple[str, Autoencoder | PictureTokenizer | None]]
         frozen = [(AUTOENCODER, self.autoencoder)]

@@ -30,7 +30,7 @@ from mtgen.ui.image_form import (
     settings_of_file,
     sheet_fields,
 )
-from mtgen.ui.known import NUM_KNOWN, known_things, search
+from mtgen.ui.known import known_things, search
 from mtgen.ui.model import SharedModel
 from mtgen.ui.pictures import MAX_ROWS, Drawn, Progress, draw, draw_sheet, preview_html
 from mtgen.ui.turns import PARALLEL, Turns, complaint, explained
@@ -52,11 +52,11 @@ EXAMPLES = [
 ]
 
 KNOWN = f"""
-The model has learnt about {NUM_KNOWN:,} things in the styles above, and to put them into
-scenes: one to six of a thing, in a colour, two side by side or one above the other. The
-{len(known_things())} that have words in all four languages are listed here; the others are faces,
-gestures, flags and signs among Unicode's emoji. **Any other prompt draws something too**, most
-often the nearest thing that it knows. A click adds a word to the prompt.
+The model has seen {len(known_things()):,} things in the styles above, and learns to put them into
+scenes: one to six of a thing, in a colour, two side by side or one above the other. Everyday things
+come first, and it knows them best; faces, gestures, flags and signs are at the end. **Any other
+prompt draws something too**, most often the nearest thing that it knows. A click adds a word to the
+prompt.
 """
 
 DEFAULTS = ImageRequest(prompt="-")

@@ -6,11 +6,14 @@ import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
+import emoji
+
 from mtgen.data.images.lexicon import LANGS, Lexicon
 from mtgen.data.images.people import roles
 
-NUM_KNOWN = 1_900
-"""Things, about, that the pictures it was trained on show; those with words of ours are listed."""
+NEWEST = 17.0
+"""Version of Unicode's emoji that the training pictures go up to."""
+SKIN_TONES = set("\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ def folded(text: str) -> str:
 
 @cache
 def known_things() -> tuple[Known, ...]:
-    """Everything with words in four languages: nouns, commonest first, then people."""
+    """Everything drawn for training: nouns, commonest first, people, then the other emoji."""
     things = [
         Known(
             emoji=emoji_of(noun.codepoints),
@@ -65,7 +68,26 @@ def known_things() -> tuple[Known, ...]:
                 forms=tuple((folded(word), word) for word in role.words.values()),
             )
         )
-    return tuple(things)
+    return (*things, *other_emoji({shown(thing.emoji) for thing in things}))
+
+
+def shown(emoji_text: str) -> str:
+    """Without the selector of coloured shapes, which some lists write and others leave out."""
+    return emoji_text.replace("\ufe0f", "")
+
+
+def other_emoji(listed: set[str]) -> list[Known]:
+    """The emoji that are not listed yet, by the names that Unicode's CLDR gives them."""
+    emoji.config.load_language(list(LANGS))
+    found = []
+    for text, entry in emoji.EMOJI_DATA.items():
+        one_of_many = entry["status"] > emoji.STATUS["fully_qualified"] or SKIN_TONES & set(text)
+        if one_of_many or entry["E"] > NEWEST or shown(text) in listed:
+            continue
+        words = {lang: entry[lang].strip(":").replace("_", " ") for lang in LANGS}
+        forms = tuple((folded(word), word) for word in words.values())
+        found.append(Known(emoji=text, words=words, forms=forms))
+    return found
 
 
 def search(query: str) -> list[tuple[Known, str]]:

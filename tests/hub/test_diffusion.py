@@ -82,4 +82,4 @@ def test_it_loads_from_a_folder(tiny_image_trunk, tiny_weights):
     from mtgen.hub.diffusion import ImagePipeline
 
     pipe = ImagePipeline.from_pretrained(tiny_weights, trunk=tiny_image_trunk)
-    assert pipe.expert.config.num_places == 64
+    assert pipe.painters.expert.config.num_places == 64

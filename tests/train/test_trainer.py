@@ -9,7 +9,7 @@ import torch
 from mtgen.data.pack import pack
 from mtgen.errors import BadRequestError, SettingError, UnknownNameError
 from mtgen.model.autoencoder import Autoencoder
-from mtgen.model.checkpoint import read_weights, save_weights
+from mtgen.model.checkpoint import load_picture_tokenizer, read_weights, save_weights
 from mtgen.model.files import AUTOENCODER, PICTURE_TOKENIZER, TRANSLATION_EXPERT
 from mtgen.model.picture_tokenizer import PictureTokenizer, PictureTokenizerConfig
 from mtgen.model.tokenizer import ChatTokenizer
@@ -181,6 +181,31 @@ def test_the_tokenizer_is_learned_and_drawn_beside_what_the_autoencoder_makes(ma
         read_weights(tmp_path / "tokens" / PICTURE_TOKENIZER, PictureTokenizerConfig)[0] == TOKENS
     )
     assert list((tmp_path / "tokens").glob("samples-*.png"))
+
+
+def test_the_decoder_alone_learns_while_tokens_stay(make, tmp_path):
+    weights = {"tokens_weight": 1.0, "image_weight": 0.0, "translate_weight": 0.0}
+    trainer = make("decoder", 3, decoder_only=True, **weights)
+    trainer.sources.pairs = None
+    before = {k: v.clone() for k, v in trainer.experts.tokenizer.state_dict().items()}
+    trainer.run()
+    after = load_picture_tokenizer(
+        trainer.experts.trunk.config, tmp_path / "decoder" / PICTURE_TOKENIZER
+    ).state_dict()
+    changed = {k.split(".")[0] for k, v in before.items() if not torch.allclose(v, after[k], 1e-2)}
+    assert "head" in changed
+    assert not changed & {"embed", "encoder_position", "encoder", "encoder_norm", "to_tokens"}
+
+
+def test_the_decoder_alone_goes_on_from_a_tokenizer(shell, trunk_folder, packed, tmp_path):
+    flags = ["--steps", 1, "--preset", "tiny", "--pack", packed, "--trunk", trunk_folder]
+    done = shell("-m", "mtgen.train", *flags, "--decoder-only", "--out", tmp_path)
+    assert done.returncode
+    assert "add --tokens-weight 1 --image-weight 0" in done.stderr
+    flags += ["--tokens-weight", 1, "--image-weight", 0, "--translate-weight", 0]
+    done = shell("-m", "mtgen.train", *flags, "--decoder-only", "--out", tmp_path)
+    assert done.returncode
+    assert "goes on from a tokenizer; name its folder: --weights" in done.stderr
 
 
 def test_a_run_of_other_experts_is_not_resumed(make, tmp_path):
