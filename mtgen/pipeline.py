@@ -61,7 +61,7 @@ class Pipeline:
         self._experts_lock = threading.Lock()
         self._painters: Painters | None = None
         self.image_model = self.model
-        """The same with the image expert's fingerprint, once that is loaded."""
+        """The same with the fingerprint of what draws pictures, once that is loaded."""
 
     @classmethod
     def load(
@@ -117,13 +117,16 @@ class Pipeline:
         """
         with self._experts_lock:
             if self._painters is None:
-                trunk, path = self.runtime.config, self.weights / IMAGE_EXPERT
+                trunk = self.runtime.config
+                files = [self.weights / f for f in (AUTOENCODER, PICTURE_TOKENIZER, IMAGE_EXPERT)]
                 self._painters = Painters(
-                    autoencoder=load_autoencoder(self.weights / AUTOENCODER),
-                    tokenizer=load_picture_tokenizer(trunk, self.weights / PICTURE_TOKENIZER),
-                    expert=load_image_expert(trunk, path),
+                    autoencoder=load_autoencoder(files[0]),
+                    tokenizer=load_picture_tokenizer(trunk, files[1]),
+                    expert=load_image_expert(trunk, files[2]),
                 )
-                self.image_model = f"{self.model}+image-{sha256_of(path)[:8]}"
+                hashes = "".join(map(sha256_of, files))
+                digest = hashlib.sha256(hashes.encode()).hexdigest()
+                self.image_model = f"{self.model}+image-{digest[:8]}"
             return self._painters
 
     def image_stream(

@@ -16,12 +16,12 @@ from evals.judge.corpus import scene_composer
 from evals.judge.detector import Detector, DetectorConfig, heat_loss, heat_maps
 from evals.judge.model import from_bytes
 from evals.judge.training import train
-from evals.judge.weights import save_weights
 from mtgen.data.images.colours import COLOUR_NAMES
 from mtgen.data.images.grammar import MAX_COUNT
 from mtgen.data.images.mixture import PictureMixture
 from mtgen.data.images.scenes import Scene, SceneComposer
 from mtgen.data.packed import Packed
+from mtgen.model.checkpoint import save_weights
 
 BATCH_SIZE = 32
 FRESH = 12

@@ -20,8 +20,8 @@ from evals.judge.corpus import Corpus, open_corpus
 from evals.judge.model import Judge, JudgeConfig
 from evals.judge.pictures import Painter
 from evals.judge.training import WARM_UP, train
-from evals.judge.weights import save_weights
 from mtgen.data.packed import Packed
+from mtgen.model.checkpoint import save_weights
 
 RENDER_PX = 64
 """Side at which pictures are painted, before they are shrunk to the judge's."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
-from mtgen.errors import CacheWriteError, CorruptedFileError, WeightsNotFoundError
+from mtgen.errors import CorruptedFileError, WeightsNotFoundError
 from mtgen.model import checkpoint
 
 if TYPE_CHECKING:
@@ -25,19 +25,6 @@ NUM_HEX = 12
 """Digits of a file's hash that a signature shows."""
 
 Config = TypeVar("Config")
-
-
-def save_weights(path: Path, module: nn.Module, config: Any, **notes: str) -> None:
-    """Writes a module in bf16 with its config; the file appears whole or not at all.
-
-    Raises:
-        CacheWriteError: disk full or not writable.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.save_weights(path, module, config, **notes)
-    except OSError as error:
-        raise CacheWriteError(f"cannot write {path}: {error.strerror}") from error
 
 
 def check_there(kind: str, path: Path | None = None) -> Path:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtgen.errors import CorruptedFileError, WeightsNotFoundError
+from mtgen.errors import CacheWriteError, CorruptedFileError, WeightsNotFoundError
 from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
 from mtgen.model.config import TrunkConfig
 from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER, WEIGHTS
@@ -35,7 +35,10 @@ def save_weights(
         path: Of the file.
         module: Whose `state_dict` to write, or that itself.
         config: Frozen dataclass to build it again.
-        notes: More metadata, such as the seconds trained.
+        notes: More metadata, such as the minutes trained.
+
+    Raises:
+        CacheWriteError: disk full or not writable.
     """
     state = module.state_dict() if isinstance(module, nn.Module) else module
     tensors = {
@@ -44,8 +47,15 @@ def save_weights(
     }
     notes["config"] = json.dumps(dataclasses.asdict(config))
     partial = path.with_name(path.name + ".part")
-    save_file(tensors, partial, notes)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, notes)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise CacheWriteError(
+            f"the weights {path} cannot be written ({error}); make room there or choose another "
+            "folder"
+        ) from None
 
 
 def read_weights(

@@ -30,6 +30,7 @@ from mtgen.data.images.lexicon import LANGS, Lexicon
 from mtgen.data.images.scenes import CATEGORIES
 from mtgen.data.images.sources import STYLES
 from mtgen.errors import CorruptedFileError, RecordsError, UnknownNameError, WeightsNotFoundError
+from mtgen.model.checkpoint import save_weights
 from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER
 from mtgen.requests import ImageRequest
 
@@ -49,8 +50,8 @@ def instruments(tmp_path_factory):
         detector = DetectorConfig(
             size_px=32, widths=(8, 8, 8), blocks=(0, 1, 1), n_hidden=8, threshold=0.01
         )
-        weights.save_weights(folder / weights.JUDGE, Judge(judge), judge)
-        weights.save_weights(folder / weights.DETECTOR, Detector(detector), detector)
+        save_weights(folder / weights.JUDGE, Judge(judge), judge)
+        save_weights(folder / weights.DETECTOR, Detector(detector), detector)
         rng = np.random.default_rng(0)
         noise = [Image.fromarray(rng.integers(0, 255, (16, 16, 3), np.uint8)) for _ in range(40)]
         write_reference(weights.load_judge().embed_pictures(noise))

@@ -37,6 +37,7 @@ from mtgen.data.images.held_out import TWIN_STYLES
 from mtgen.data.images.sources import EMOJI_SETS
 from mtgen.data.packed import Packed
 from mtgen.errors import ConfigError, CorruptedFileError, SettingError, WeightsNotFoundError
+from mtgen.model.checkpoint import save_weights
 from tests.evals.tiny_pictures import STYLES, write_pack
 
 TINY = JudgeConfig(size_px=16, widths=(16, 32), blocks=(0, 1), n_word=32, n_embd=32)
@@ -379,7 +380,7 @@ def test_mistakes_are_one_sentence(shell, arguments, code, sentence):
 
 def test_the_command_answers_in_json(shell, pack, tmp_path):
     out = tmp_path / "judge.safetensors"
-    weights.save_weights(out, Judge(TINY), TINY, kind="judge")
+    save_weights(out, Judge(TINY), TINY, kind="judge")
     done = shell(
         "-m", "evals.judge", "check", "judge", "--pack", pack, "--out", out, "--limit", 2, "--json"
     )

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from mtgen.errors import ConfigError, CorruptedFileError, WeightsNotFoundError
+from mtgen.errors import CacheWriteError, ConfigError, CorruptedFileError, WeightsNotFoundError
 from mtgen.model.autoencoder import CODEBOOK_SIZE, Autoencoder, AutoencoderConfig
 from mtgen.model.checkpoint import load_autoencoder, read_weights, save_weights
 from mtgen.model.files import AUTOENCODER
@@ -74,6 +74,18 @@ def test_missing_cut_off_and_foreign_weights_are_named(tmp_path):
     save_weights(path, torch.nn.Linear(2, 2), TINY)
     with pytest.raises(CorruptedFileError, match="do not fit their config"):
         load_autoencoder(path)
+
+
+def test_weights_that_cannot_be_written_are_one_sentence_and_the_old_ones_stay(tmp_path):
+    model, path = Autoencoder(TINY), tmp_path / "a.safetensors"
+    save_weights(path, model, TINY)
+    before = path.read_bytes()
+    (tmp_path / "a.safetensors.part").mkdir()
+    with pytest.raises(CacheWriteError, match="cannot be written .* make room there or choose"):
+        save_weights(path, model, TINY)
+    assert path.read_bytes() == before
+    with pytest.raises(CacheWriteError):
+        save_weights(path / "b.safetensors", model, TINY)
 
 
 def test_a_config_that_makes_no_sense_is_refused():

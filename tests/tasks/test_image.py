@@ -1,11 +1,15 @@
 """Drawing: rounds, seeds, guidance, and what is refused."""
 
 import math
+import shutil
 import threading
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+import mtgen
 from mtgen.errors import (
     EmptyPromptError,
     InvalidTextError,
@@ -13,6 +17,7 @@ from mtgen.errors import (
     SettingError,
     UnknownNameError,
 )
+from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER
 from mtgen.model.sampling import seeded
 from mtgen.requests import ImageRequest
 from mtgen.tasks.image import Prompts, choose, draw, read_prompts, settled_after
@@ -104,6 +109,21 @@ def test_previews_come_every_round_and_a_seed_draws_the_same_again(tiny_image):
     assert again.images[0].tobytes() == generation.images[0].tobytes()
     other = tiny_image.image("a red apple", num_inference_steps=3, seed=6)
     assert other.images[0].tobytes() != generation.images[0].tobytes()
+
+
+@pytest.mark.parametrize("file", [AUTOENCODER, PICTURE_TOKENIZER, IMAGE_EXPERT])
+def test_a_picture_names_the_weights_of_all_that_drew_it(
+    tiny_image, tiny_image_trunk, tiny_weights, tmp_path, file
+):
+    shutil.copytree(tiny_weights, tmp_path, dirs_exist_ok=True)
+    content = load_file(tmp_path / file)
+    with safe_open(tmp_path / file, "pt") as opened:
+        save_file(content, tmp_path / file, {**opened.metadata(), "minutes": "1"})
+    other = mtgen.load(tiny_image_trunk, weights=tmp_path, progress=False)
+    names = {
+        pipeline.image("a boat", num_inference_steps=1).model for pipeline in (tiny_image, other)
+    }
+    assert len(names) == 2
 
 
 def test_without_a_seed_one_is_drawn_and_told(tiny_image):
