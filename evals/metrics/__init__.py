@@ -93,19 +93,21 @@ def _embedded(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | No
     return {"predictions": json.dumps([scaled(row).tolist() for row in vectors(record)])}
 
 
-EXTRACT: dict[str, tuple[str, Callable[[Record, Mapping[str, Any]], dict[str, Any] | None]]] = {
-    "instruction_following": ("text", _checked),
-    "distinct_n": ("text", _text),
-    "repetition": ("text", _text),
-    "perplexity": ("likelihood", _likelihood),
-    "latency": ("text", _timing),
-    "r_precision": ("image", _similarities),
-    "language_gap": ("image", _two_languages),
-    "scene_exact": ("image", _scene),
-    "frechet_distance": ("image", _embedded),
-    "kernel_distance": ("image", _embedded),
+EXTRACT: dict[
+    str, tuple[tuple[str, ...], Callable[[Record, Mapping[str, Any]], dict[str, Any] | None]]
+] = {
+    "instruction_following": (("text",), _checked),
+    "distinct_n": (("text",), _text),
+    "repetition": (("text",), _text),
+    "perplexity": (("likelihood",), _likelihood),
+    "latency": (("text", "image"), _timing),
+    "r_precision": (("image",), _similarities),
+    "language_gap": (("image",), _two_languages),
+    "scene_exact": (("image",), _scene),
+    "frechet_distance": (("image",), _embedded),
+    "kernel_distance": (("image",), _embedded),
 }
-"""For each metric the kind of sample that it scores, and its inputs from one record."""
+"""For each metric the kinds of sample that it scores, and its inputs from one record."""
 
 INSTRUMENTS = {
     "r_precision": "judge",
@@ -163,12 +165,12 @@ class MetricUse:
 
     def inputs(self, records: Sequence[Record]) -> dict[str, dict[str, Any] | None]:
         """What the metric takes from each record it applies to, by sample id."""
-        kind, extract = EXTRACT[self.metric]
+        kinds, extract = EXTRACT[self.metric]
         category = self.options.get("category")
         return {
             r["id"]: extract(r, self.options)
             for r in records
-            if r["kind"] == kind and category in (None, r["sample"].get("category"))
+            if r["kind"] in kinds and category in (None, r["sample"].get("category"))
         }
 
     def parts(self, records: Sequence[Record]) -> tuple[dict[str, list[float]], int]:

@@ -35,6 +35,11 @@ def averaged(values: Sequence[float | None]) -> dict[str, Any]:
     }
 
 
+def hits(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Pictures that chose their first caption, and pictures; a tie is no hit."""
+    return [float(sum(row[0] > max(row[1:]) for row in rows)), float(len(rows))]
+
+
 def set_distance(
     distance: Callable[[Float[np.ndarray, "N D"], Float[np.ndarray, "M D"]], float],
     predictions: Sequence[str],

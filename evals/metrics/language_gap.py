@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import hits, info
 
 _DESCRIPTION = "Share of hits in one language less the share in English, paired by concept."
 _INPUTS = """
@@ -20,11 +19,6 @@ Returns:
     value: difference in -1..1; 0 where the language does not matter.
     per_sample: [hits, pictures, English hits, English pictures] for each concept.
 """
-
-
-def hits(rows: Sequence[Sequence[float]]) -> list[float]:
-    """Pictures that chose their first caption, and pictures; a tie is no hit."""
-    return [float(sum(row[0] > max(row[1:]) for row in rows)), float(len(rows))]
 
 
 class LanguageGap(evaluate.Metric):

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import hits, info
 
 _DESCRIPTION = "Share of pictures whose true caption is the nearest of all that are offered."
 _INPUTS = """
@@ -19,11 +18,6 @@ Args:
 Returns:
     value: share in 0..1 over all pictures. per_sample: [hits, pictures] for each prompt.
 """
-
-
-def hits(rows: Sequence[Sequence[float]]) -> list[float]:
-    """Pictures that chose their first caption, and pictures; a tie is no hit."""
-    return [float(sum(row[0] > max(row[1:]) for row in rows)), float(len(rows))]
 
 
 class RPrecision(evaluate.Metric):

@@ -82,11 +82,17 @@ AGGREGATES: dict[str, Callable[[Rows], float]] = {name: _aggregate(name) for nam
 """How per-sample parts become one number, by name."""
 
 
+def _wilson_margin(value: float, n: int) -> tuple[float, float]:
+    """Interval of a difference of shares that was the same in all of `n` samples."""
+    low, _ = _wilson(n, n)
+    return max(-1.0, value - (1 - low)), min(1.0, value + 1 - low)
+
+
 def bootstrap_ci(rows: Rows, aggregate: str) -> Interval | None:
     """95% percentile bootstrap over samples; None for fewer than two samples.
 
-    Where every sample scored the same 0 or 1, the bootstrap would claim to be certain; the
-    Wilson interval is given instead.
+    Where every sample scored alike, the bootstrap of shares and of their differences would claim to
+    be certain; the Wilson interval is given instead.
 
     Source: Efron and Tibshirani 1993, chapter 13; Wilson 1927.
     """
@@ -98,7 +104,11 @@ def bootstrap_ci(rows: Rows, aggregate: str) -> Interval | None:
     if aggregate == "ratio" and (np.all(parts[0] == parts[1]) or not parts[0].any()):
         passed = len(rows) if parts[0].any() else 0  # samples count, however much is in each
         return Interval(ci95=_wilson(passed, len(rows)), method="wilson")
-    return Interval(ci95=_percentiles(parts, _VECTORISED[aggregate]), method=_method())
+    low, high = _percentiles(parts, _VECTORISED[aggregate])
+    if aggregate == "ratio_difference" and low == high:
+        value = AGGREGATES[aggregate](rows)
+        return Interval(ci95=_wilson_margin(value, len(rows)), method="wilson")
+    return Interval(ci95=(low, high), method=_method())
 
 
 def paired_difference(a: Rows, b: Rows, aggregate: str) -> tuple[float, tuple[float, float] | None]:
@@ -118,13 +128,11 @@ def paired_difference(a: Rows, b: Rows, aggregate: str) -> tuple[float, tuple[fl
     value = float(difference(both))
     if len(a) < 2:
         return value, None
-    if aggregate == "mean" and _is_binary(parts_a) and _is_binary(parts_b):
-        change = parts_b[0] - parts_a[0]
-        if np.all(change == change[0]):  # the bootstrap would claim to be certain
-            low, _ = _wilson(len(a), len(a))
-            limits = {0: (low - 1, 1 - low), 1: (low, 1.0), -1: (-1.0, -low)}
-            return value, limits[int(change[0])]
-    return value, _percentiles(both, difference)
+    shares = aggregate in ("ratio", "ratio_difference") or (
+        aggregate == "mean" and _is_binary(parts_a) and _is_binary(parts_b)
+    )
+    low, high = _percentiles(both, difference)
+    return value, _wilson_margin(value, len(a)) if shares and low == high else (low, high)
 
 
 def jackknife_ci(value: float, left_out: Sequence[float]) -> Interval | None:

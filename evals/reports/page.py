@@ -111,7 +111,7 @@ def run_page(run: Run) -> str:
             "mark": mark(passed.get(record["id"])),
         }
         for record in run.records
-        if record["kind"] == EXTRACT["instruction_following"][0]
+        if record["kind"] in EXTRACT["instruction_following"][0]
     ]
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8"))
     return template.render(

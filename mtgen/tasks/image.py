@@ -72,7 +72,7 @@ class Painters:
 
 @dataclass(frozen=True)
 class Prompts:
-    """A prompt and what it is told from, as the networks attend to them."""
+    """A prompt and its negative prompt, as the networks attend to them."""
 
     for_expert: list[tuple[Tensor, Tensor]]
     for_tokenizer: list[tuple[Tensor, Tensor]]
@@ -81,10 +81,10 @@ class Prompts:
 
 
 def prompts_of(keys_values: KeysValues, mask: Bool[Tensor, "2 T"], painters: Painters) -> Prompts:
-    """From what the trunk read: the prompt, then what it is told from (empty or negative)."""
-    told = {layer: (keys[:1], values[:1]) for layer, (keys, values) in keys_values.items()}
+    """From what the trunk read: the prompt, then the negative prompt, which may be empty."""
+    prompt = {layer: (keys[:1], values[:1]) for layer, (keys, values) in keys_values.items()}
     return Prompts(
-        painters.expert.read_prompt(keys_values), painters.tokenizer.read_prompt(told), mask
+        painters.expert.read_prompt(keys_values), painters.tokenizer.read_prompt(prompt), mask
     )
 
 
@@ -95,7 +95,7 @@ def read_prompts(
     """Runs the trunk over two prompts, right-padded.
 
     Args:
-        prompts: Token ids of the prompt, and of what it is told from.
+        prompts: Token ids of the prompt, and of the negative prompt.
         runtime: The trunk.
         painters: Whose layers will read them.
     """
@@ -141,33 +141,35 @@ def draw(
         prompts: What it attends to.
         generators: Source of all randomness of each of the N pictures.
         num_inference_steps: Rounds, at most one for each place.
-        guidance_scale: Scores are `away + guidance_scale * (prompt - away)` (arXiv:2207.12598).
+        guidance_scale: Scores are `negative + guidance_scale * (prompt - negative)`
+            (arXiv:2207.12598).
         temperature: Divides the scores; 0 takes the likeliest.
     """
     n, config = len(generators), expert.config
     num_places, num_codes = config.num_places, config.codes_per_place
     num_steps = min(num_inference_steps, num_places)
-    # picture 0 told by the prompt, picture 1, ..., then the same told away
+    # each picture with the prompt, then each with the negative prompt
     reads = [(k.repeat_interleave(n, 0), v.repeat_interleave(n, 0)) for k, v in prompts.for_expert]
     mask = prompts.mask.repeat_interleave(n, 0)
-    codes = torch.zeros(n, num_places, num_codes, dtype=torch.int64)
-    known = torch.zeros(n, num_places, dtype=torch.bool)
+    device = mask.device
+    codes = torch.zeros(n, num_places, num_codes, dtype=torch.int64, device=device)
+    known = torch.zeros(n, num_places, dtype=torch.bool, device=device)
+    rows = torch.arange(n, device=device)[:, None]
     for step in range(1, num_steps + 1):
         noise = torch.stack(
             [torch.rand(num_places, num_codes + 1, generator=g) for g in generators]
-        )
+        ).to(device)  # drawn on the CPU: a seed gives the same numbers everywhere
         both = expert.inputs(codes.repeat(2, 1, 1), known.repeat(2, 1))
         states = expert.states(both, reads, mask)
         hidden = (~known).nonzero().view(n, -1, 2)[..., 1]  # N U
-        rows = torch.arange(n)[:, None]
         start = expert.head.start(states.view(2, n, num_places, -1)[:, rows, hidden])
         u = hidden.shape[1]
         start = start.view(2 * n * u, -1)
-        drawn = torch.zeros(n * u, 0, dtype=torch.int64)
-        certainty = torch.zeros(n * u)
+        drawn = torch.zeros(n * u, 0, dtype=torch.int64, device=device)
+        certainty = torch.zeros(n * u, device=device)
         for code in range(num_codes):
-            told, away = expert.head.step(start, drawn.repeat(2, 1)).chunk(2)
-            scores = (away + guidance_scale * (told - away)).log_softmax(-1)
+            prompted, negative = expert.head.step(start, drawn.repeat(2, 1)).chunk(2)
+            scores = (negative + guidance_scale * (prompted - negative)).log_softmax(-1)
             chosen = choose(scores, temperature, noise[rows, hidden, code].flatten())
             certainty += scores.gather(1, chosen[:, None])[:, 0]
             drawn = torch.cat([drawn, chosen[:, None]], 1)
@@ -322,7 +324,7 @@ def to_images(
 ) -> tuple[Image.Image, ...]:
     """Pictures of drawn tokens, RGB."""
     pixels = to_pixels(tokens, prompts, painters)
-    arrays = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    arrays = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     images = [Image.fromarray(array.copy()) for array in arrays]
     return tuple(
         image if image.size == (size_px, size_px)

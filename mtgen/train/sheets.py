@@ -57,12 +57,12 @@ def draw_samples(
         for place, text in enumerate(prompts):
             ids = [prompt_ids(text, tokenizer), prompt_ids("", tokenizer)]
             keys_values, mask = experts.read_prompts(ids)
-            told = prompts_of(keys_values, mask, painters)
+            read = prompts_of(keys_values, mask, painters)
             rounds = draw(
-                experts.image, told, [seeded(place)], num_inference_steps=num_inference_steps,
+                experts.image, read, [seeded(place)], num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale, temperature=1.0,
             )  # fmt: skip
-            image = to_images(deque(rounds, maxlen=1)[0], told, painters, 256)[0]
+            image = to_images(deque(rounds, maxlen=1)[0], read, painters, 256)[0]
             cells.append((np.asarray(image), text))
     return sheet(cells)
 

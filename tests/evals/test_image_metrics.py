@@ -10,6 +10,7 @@ from evals.metrics import load_metric
 from evals.metrics.frechet_distance import frechet
 from evals.metrics.kernel_distance import kernel_distance
 from evals.metrics.stats import bootstrap_ci, jackknife_ci, paired_difference
+from evals.suites.image import SPEED
 from tests.evals.test_metrics import golden
 
 NAMES = ("r_precision", "language_gap", "scene_exact", "frechet_distance", "kernel_distance")
@@ -78,9 +79,26 @@ def test_a_language_gap_is_paired_by_concept():
     assert interval
     assert interval.ci95[0] == pytest.approx(-1 / 6, abs=0.09)
     assert interval.ci95[1] < 0
-    value, ci95 = paired_difference(rows, rows, "ratio_difference")
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "rows"),
+    [("ratio", [[0.0, 2.0]] * 25), ("ratio_difference", [[0.0, 2.0, 0.0, 2.0]] * 25)],
+)
+def test_a_model_that_never_hits_is_not_certain_to_be_as_good_as_another(aggregate, rows):
+    value, ci95 = paired_difference(rows, rows, aggregate)
     assert value == 0
-    assert ci95 == (0, 0)
+    assert ci95 == pytest.approx((-0.133, 0.133), abs=1e-3)  # Wilson's for 25 of 25: 0.867 to 1
+    assert bootstrap_ci([[0.0, 2.0, 0.0, 2.0]] * 25, "ratio_difference").ci95 == ci95
+
+
+def test_the_speed_of_pictures_is_their_median():
+    records = [
+        {"id": str(n), "kind": "image", "seconds_per_picture": s, "sample": {}}
+        for n, s in enumerate((3.0, 1.0, 2.0))
+    ]
+    assert SPEED.score(records).value == 2.0
+    assert SPEED.score(records).n_scored == 3
 
 
 def test_the_jackknife_of_a_mean_agrees_with_the_closed_form():

@@ -32,8 +32,8 @@ def drawn(seeds, *, steps=4, guidance=2.0, temperature=1.0, expert=None):
         "guidance_scale": guidance,
         "temperature": temperature,
     }
-    told = Prompts(reads, [], mask)
-    return list(draw(expert, told, [seeded(s) for s in seeds], **options))
+    read = Prompts(reads, [], mask)
+    return list(draw(expert, read, [seeded(s) for s in seeds], **options))
 
 
 def test_each_round_settles_some_places_for_good_and_the_last_all():
@@ -56,6 +56,19 @@ def test_a_picture_is_the_same_alone_and_among_others():
     together = drawn([7, 8, 9])[-1]
     assert torch.equal(drawn([8])[-1][0], together[1])
     assert not torch.equal(together[0], together[1])
+
+
+@pytest.mark.gpu
+def test_an_expert_on_a_gpu_draws_what_it_draws_on_the_cpu():
+    expert = tiny_expert()
+    reads, mask = prompt(expert, batch=2)
+    options = {"num_inference_steps": 4, "guidance_scale": 2.0, "temperature": 0.0}
+    pictures = []
+    for device in ("cpu", "cuda"):
+        read = Prompts([(k.to(device), v.to(device)) for k, v in reads], [], mask.to(device))
+        rounds = list(draw(expert.to(device), read, [seeded(1)], **options))
+        pictures.append(rounds[-1].cpu())
+    assert torch.equal(*pictures)
 
 
 def test_guidance_one_ignores_the_negative_prompt_and_others_do_not():
