@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from argparse import Namespace
+from pathlib import Path
 
 from mtgen.cli import Parser, run
 from mtgen.errors import MtgenError, SettingError
@@ -55,6 +56,7 @@ def main(arguments: list[str]) -> None:
     options = parse(arguments)
     check_port(options.host, options.port)
     from mtgen import ui
+    from mtgen.model.files import WEIGHTS
     from mtgen.ui.model import SharedModel
 
     def load():
@@ -62,7 +64,7 @@ def main(arguments: list[str]) -> None:
 
         return mtgen.load(options.trunk, weights=options.weights)
 
-    model = SharedModel(load)
+    model = SharedModel(load, Path(options.weights or WEIGHTS))
     page = ui.build_app(model)
     page.launch(
         server_name=options.host,

@@ -7,8 +7,10 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from mtgen.errors import BadRequestError, MtgenError
@@ -69,3 +71,18 @@ def fail(error: BaseException, code: int, arguments: Sequence[str]) -> int:
     if "--json" in arguments:
         print_json({"error": sentence, "type": type(error).__name__})
     return code
+
+
+def commit() -> str | None:
+    """The checkout's commit, marked `+` where files differ from it; None outside a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
+        )
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
+    except OSError:
+        return None
+    if head.returncode:
+        return None
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

@@ -260,7 +260,7 @@ class ImageGeneration:
     model: str
     """Name of the trunk and of the image expert."""
     notes: tuple[str, ...] = ()
-    """What the user should know, such as words that the model has not seen."""
+    """What the user should know."""
     marks: tuple[str, ...] = field(default=())
     """Machine-made marks applied to the pictures."""
 

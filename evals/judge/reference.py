@@ -1,7 +1,7 @@
 """Embeddings of real pictures, frozen, against which generated ones are measured.
 
 Half are single things in the styles that prompts ask for, half are scenes of them, composed from
-seeds that the generator's training never draws. They are made with one judge and of use with it
+seeds far from those of the generator's training. They are made with one judge and of use with it
 alone; `python -m evals.judge reference` makes them again.
 """
 
@@ -73,6 +73,7 @@ def write_reference(vectors: np.ndarray, path: Path | None = None) -> Path:
     Raises:
         CacheWriteError: disk full or not writable.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = path or WEIGHTS / REFERENCE
@@ -81,8 +82,8 @@ def write_reference(vectors: np.ndarray, path: Path | None = None) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({"vectors": vectors.astype(np.float16)}, partial, {"judge": fingerprint("judge")})
         partial.replace(path)
-    except OSError as error:
-        raise CacheWriteError(f"cannot write {path}: {error.strerror}") from error
+    except (OSError, SafetensorError) as error:
+        raise CacheWriteError(f"cannot write {path}: {error}") from None
     return path
 
 

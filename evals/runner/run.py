@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-import subprocess
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ from evals.runner.records import Record, RunFolder
 from evals.suites import ImageSample, Suite, TextSample
 from evals.suites.base import KINDS, Sample
 from mtgen import TextRequest, __version__
+from mtgen.cli import commit
 from mtgen.errors import BadRequestError
 from mtgen.requests import check_number
 
@@ -143,18 +143,3 @@ def run_suite(
     for sample in bar:
         if sample.id not in done:
             folder.append(ask(pipeline, sample, seed, settings or {}, out))
-
-
-def commit() -> str | None:
-    """The checkout's commit, marked `+` where files differ from it; None outside a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True
-        )
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True)
-    except OSError:
-        return None
-    if head.returncode:
-        return None
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")

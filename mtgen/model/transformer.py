@@ -7,22 +7,35 @@ image expert reads.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mtgen.engine.linear import Checkpoint
 from mtgen.engine.runtime import pairs_from_halves
-from mtgen.errors import ConfigError
+from mtgen.errors import CacheWriteError, ConfigError
 from mtgen.model.config import TrunkConfig
 
 MATRICES = ("qkv", "out", "gate_up", "down")
 """The matrices of one layer, Q with K and V and gate with up stacked."""
+PARTS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""What is stacked, by its names in a checkpoint."""
+ROTATED = PARTS["qkv"][:2]
+COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
+"""Files of a checkpoint folder beside its weights."""
 
 KeysValues = dict[int, tuple[Tensor, Tensor]]
 """By layer: keys and values, each `B G T D`; keys without their rotation."""
@@ -137,29 +150,77 @@ class TrunkModel(nn.Module):
             with torch.no_grad():
                 layer.attn_norm.copy_(state[f"{prefix}.input_layernorm.weight"])
                 layer.ffn_norm.copy_(state[f"{prefix}.post_attention_layernorm.weight"])
-            fused = {
-                "qkv": [f"self_attn.{n}_proj" for n in "qkv"],
-                "out": ["self_attn.o_proj"],
-                "gate_up": ["mlp.gate_proj", "mlp.up_proj"],
-                "down": ["mlp.down_proj"],
-            }
-            for name, parts in fused.items():
+            for name, parts in PARTS.items():
                 linear = getattr(layer, name)
                 for kind in ("weight", "bias") if linear.bias is not None else ("weight",):
                     rows = [self._rows(state[f"{prefix}.{p}.{kind}"], p) for p in parts]
                     setattr(linear, kind, nn.Parameter(torch.cat(rows)))
         self.requires_grad_(False)
         self._turns: Tensor | None = None
+        self.folder: Path | None = None
+        """Where it was read from."""
 
     def _rows(self, tensor: Tensor, name: str) -> Tensor:
-        if name in ("self_attn.q_proj", "self_attn.k_proj"):
+        if name in ROTATED:
             return tensor[pairs_from_halves(tensor.shape[0], self.config.head_dim)]
         return tensor
 
     @classmethod
     def from_dir(cls, folder: Path) -> TrunkModel:
         """Reads a checkpoint folder; 4-bit weights become dense."""
-        return cls(TrunkConfig.from_dir(folder), Checkpoint(folder).state_dict())
+        trunk = cls(TrunkConfig.from_dir(folder), Checkpoint(folder).state_dict())
+        trunk.folder = folder
+        return trunk
+
+    def save(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Writes a checkpoint folder in the Hugging Face layout, in bf16.
+
+        Args:
+            folder: Gets the weights, and the config and tokenizer of the folder this was read from.
+            weights: By their names in this module.
+
+        Raises:
+            CacheWriteError: disk full or not writable.
+        """
+        state = {"model.embed_tokens.weight": weights["embedding"]}
+        state["model.norm.weight"] = weights["norm"]
+        if self.head is not None:
+            state["lm_head.weight"] = weights["head"]
+        for index in range(self.config.n_layer):
+            prefix = f"model.layers.{index}"
+            state[f"{prefix}.input_layernorm.weight"] = weights[f"layers.{index}.attn_norm"]
+            state[f"{prefix}.post_attention_layernorm.weight"] = weights[f"layers.{index}.ffn_norm"]
+            for name, parts in PARTS.items():
+                for kind in ("weight", "bias"):
+                    fused = weights.get(f"layers.{index}.{name}.{kind}")
+                    if fused is None:
+                        continue
+                    for part, rows in zip(parts, self._split(fused, name), strict=True):
+                        state[f"{prefix}.{part}.{kind}"] = self._rows_as_stored(rows, part)
+        tensors = {
+            name: x.detach().to("cpu", torch.bfloat16).contiguous() for name, x in state.items()
+        }
+        assert self.folder is not None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in COMPANIONS:
+                if (self.folder / name).is_file():
+                    shutil.copy(self.folder / name, folder)
+            save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+        except (OSError, SafetensorError) as error:
+            raise CacheWriteError(f"the trunk cannot be written to {folder} ({error})") from None
+
+    def _split(self, fused: Tensor, name: str) -> Sequence[Tensor]:
+        """The matrices that were put together as one of MATRICES."""
+        if name == "qkv":
+            kv = self.config.n_kv_head * self.config.head_dim
+            return fused.split([len(fused) - 2 * kv, kv, kv])
+        return fused.chunk(len(PARTS[name]))
+
+    def _rows_as_stored(self, tensor: Tensor, name: str) -> Tensor:
+        if name in ROTATED:
+            return tensor[pairs_from_halves(tensor.shape[0], self.config.head_dim).argsort()]
+        return tensor
 
     def forward(
         self,

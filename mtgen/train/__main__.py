@@ -8,9 +8,11 @@ import json
 import sys
 import typing
 from pathlib import Path
+from typing import Any
 
-from mtgen.cli import Parser, print_json, run
+from mtgen.cli import Parser, commit, print_json, run
 from mtgen.errors import BadRequestError, CacheWriteError, SettingError
+from mtgen.requests import check_number
 
 if typing.TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +21,11 @@ if typing.TYPE_CHECKING:
     from mtgen.train.config import TrainConfig
     from mtgen.train.loop import Sources
     from mtgen.train.streams import Share
+
+VALIDATION_SEED = 2**32
+"""Of the pictures whose loss is watched: other draws than those of any run."""
+MAY_CHANGE = ("lr", "low_rank_lr", "trunk_lr", "weight_decay", "commit")
+"""Settings with which a run may go on that it was not begun with."""
 
 EXAMPLES = """
 examples:
@@ -150,7 +157,7 @@ def starting_weights(
     image, translation = folder / IMAGE_EXPERT, folder / TRANSLATION_EXPERT
     tokenizer = folder / PICTURE_TOKENIZER
     if config.tokens_weight and (required or tokenizer.is_file()):
-        tokens, start["tokenizer"], _ = read_weights(tokenizer, PictureTokenizerConfig)
+        tokens, start["picture_tokenizer"], _ = read_weights(tokenizer, PictureTokenizerConfig)
         config = dataclasses.replace(config, tokens=tokens)
     if config.image_weight and (required or image.is_file()):
         shape, start["image"], _ = read_weights(image, ImageExpertConfig)
@@ -186,7 +193,7 @@ def open_sources(
                     styles=config.styles, tidy=config.tidy,
                 )
                 for num_workers, seed, cache_mb in (
-                    (options.workers, config.seed, 1400), (0, config.seed + 1, 64)
+                    (options.workers, config.seed, 1400), (0, VALIDATION_SEED, 64)
                 )
             )  # fmt: skip
         else:
@@ -204,12 +211,44 @@ def open_sources(
     return sources
 
 
+def keep_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Writes a run's settings, unless a run with others is there.
+
+    Raises:
+        BadRequestError: there is one; names what differs.
+        CacheWriteError: the folder cannot be used.
+    """
+    from mtgen.model.config import read_json
+    from mtgen.train.loop import SETTINGS, STATE
+
+    written = json.dumps(settings, indent=2)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / STATE).is_file() and (folder / SETTINGS).is_file():
+            held = read_json(folder / SETTINGS)
+            differ = [
+                name for name, value in json.loads(written).items()
+                if name not in MAY_CHANGE and held.get(name) != value
+            ]  # fmt: skip
+            if differ:
+                raise BadRequestError(
+                    f"{folder} holds a run with other settings ({', '.join(differ)}); give the "
+                    "same flags, or another --out"
+                )
+        (folder / SETTINGS).write_text(written, "utf-8")
+    except OSError as error:
+        raise CacheWriteError(f"the run's folder {folder} cannot be used: {error}") from None
+
+
 def train(options: argparse.Namespace) -> None:
     """Sets a run up and runs it."""
     if (options.minutes is None) == (options.steps is None):
         raise BadRequestError("say how long: --minutes N (or --steps N, not both)")
-    if (options.minutes or options.steps) <= 0:
-        raise BadRequestError("a run needs more than 0 minutes or steps")
+    if options.minutes is not None:
+        check_number("minutes", options.minutes, 0, 1e6, open_low=True)
+    else:
+        check_number("steps", options.steps, 1, 1e9, integer=True)
+    check_number("workers", options.workers, 0, 256, integer=True)
     config = configure(options)
 
     from accelerate import Accelerator
@@ -220,8 +259,8 @@ def train(options: argparse.Namespace) -> None:
     from mtgen.model.files import AUTOENCODER, PICTURE_TOKENIZER, WEIGHTS
     from mtgen.model.tokenizer import ChatTokenizer
     from mtgen.model.transformer import TrunkModel
-    from mtgen.model.trunk import find_trunk
-    from mtgen.train.loop import SETTINGS, Budget, Trainer, make_accelerator
+    from mtgen.model.trunk import find_trunk, sha256_of
+    from mtgen.train.loop import Budget, Trainer, make_accelerator
     from mtgen.train.streams import Share
 
     accelerator: Accelerator = make_accelerator(options.cpu, options.precision, bf16_is_fast())
@@ -235,13 +274,16 @@ def train(options: argparse.Namespace) -> None:
     start: dict[str, dict[str, Tensor]] = {}
     if options.data is not None or options.weights is not None:
         config, start = starting_weights(weights, config, required=options.data is not None)
-    if config.decoder_only and "tokenizer" not in start:
+    if config.decoder_only and "picture_tokenizer" not in start:
         raise BadRequestError("decoder_only goes on from a tokenizer; name its folder: --weights")
     trunk = TrunkModel.from_dir(trunk_folder)
     autoencoder = picture_tokenizer = None
     if config.draws:
         autoencoder = load_autoencoder(weights / AUTOENCODER)
-        side = options.size_px // (autoencoder.config.cell_px * config.tokens.patch)
+        place_px = autoencoder.config.cell_px * config.tokens.patch
+        side, rest = divmod(options.size_px, place_px)
+        if rest or side < 1:
+            raise BadRequestError(f"--size-px must be a multiple of {place_px}")
         tokens = dataclasses.replace(
             config.tokens, num_codes=autoencoder.config.num_codes, side=side
         )
@@ -253,17 +295,24 @@ def train(options: argparse.Namespace) -> None:
             config.image, side=tokens.side, codes_per_place=tokens.codes_per_place
         )
         config = dataclasses.replace(config, tokens=tokens, image=image)
+    learned = [len(tensors["position"]) for name, tensors in start.items() if name != "translation"]
+    if config.draws and {config.tokens.side**2, *learned} != {side**2}:
+        raise BadRequestError(
+            f"the weights in {weights} are for pictures of another size than --size-px "
+            f"{options.size_px}"
+        )
     share = Share(accelerator.process_index, accelerator.num_processes)
     sources = open_sources(options, config, tokenizer, share)
     folder = options.resume or options.out
-    settings = json.dumps(dataclasses.asdict(config), indent=2)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if options.resume and (folder / SETTINGS).read_text("utf-8") != settings:
-            raise BadRequestError(f"{folder} holds a run with other settings; give the same flags")
-        (folder / SETTINGS).write_text(settings, "utf-8")
-    except OSError as error:
-        raise CacheWriteError(f"the run's folder {folder} cannot be used: {error}") from None
+    files = [weights / AUTOENCODER] if autoencoder else []
+    files += [weights / PICTURE_TOKENIZER] if picture_tokenizer else []
+    settings = dataclasses.asdict(config) | {
+        "size_px": options.size_px,
+        "data": str(options.data or ""),
+        "weights": {path.name: sha256_of(path) for path in files},
+        "commit": commit(),
+    }
+    keep_settings(folder, settings)
     budget = Budget(
         minutes=options.minutes, steps=options.steps,
         checkpoint_minutes=options.checkpoint_minutes, sheet_minutes=options.sheet_minutes,
@@ -280,6 +329,12 @@ def train(options: argparse.Namespace) -> None:
         accelerator,
         start,
     )
+    if trainer.done() >= 1 and accelerator.is_main_process:
+        print(
+            f"the run in {folder} was over before; a larger budget goes on with it, another --out "
+            "starts a new one",
+            file=sys.stderr,
+        )
     last = trainer.run()
     if options.json and accelerator.is_main_process:
         print_json(last)

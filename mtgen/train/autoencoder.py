@@ -25,10 +25,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from mtgen.cli import Parser, print_json
 from mtgen.data.loader import picture_loader
+from mtgen.data.packed import Packed
 from mtgen.errors import BadRequestError, CacheWriteError, MtgenError, SettingError
 from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
 from mtgen.model.checkpoint import read_weights, save_weights
 from mtgen.model.files import AUTOENCODER
+from mtgen.requests import check_number
 
 STATE = "autoencoder.pt"
 METRICS = "autoencoder.jsonl"
@@ -223,10 +225,17 @@ class AutoencoderTrainer:
         self.step, self.elapsed_s = 0, 0.0
         path = folder / STATE
         if path.is_file():
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            self.model.load_state_dict(state["model"])
-            self.average.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            try:
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                self.model.load_state_dict(state["model"])
+                self.average.load_state_dict(state["average"])
+                self.optimizer.load_state_dict(state["optimizer"])
+            except Exception as error:
+                first = " ".join(str(error).split())[:160]
+                raise BadRequestError(
+                    f"the checkpoint {path} is damaged or of a run with other settings ({first}); "
+                    "use another --out"
+                ) from None
             self.step, self.elapsed_s = state["step"], state["elapsed_s"]
 
     def rate(self, done: float) -> float:
@@ -271,6 +280,7 @@ class AutoencoderTrainer:
         """Trains to the end of the minutes; exports the averaged weights; gives their scores."""
         from tqdm import tqdm
 
+        Packed(pack, "images")  # what is missing is said before any worker starts
         training, total = self.training, 60 * self.minutes
         loader = picture_loader(
             pack, batch_size=training.batch, num_batches=2**40, first_batch=self.step,
@@ -392,13 +402,20 @@ def main(arguments: list[str]) -> None:
     from mtgen.engine.runtime import use_all_cores
 
     options = build_parser().parse_args(arguments)
-    if not options.minutes > 0:
-        raise BadRequestError("a run needs more than 0 minutes")
+    check_number("minutes", options.minutes, 0, 1e6, open_low=True)
+    check_number("workers", options.workers, 0, 256, integer=True)
+    if options.decoder_only and options.weights is None:
+        raise BadRequestError("--decoder-only goes on from an encoder; name its folder: --weights")
     names = [field.name for field in dataclasses.fields(AutoencoderTraining)]
     training = AutoencoderTraining(**{name: getattr(options, name) for name in names})
     config, start = AutoencoderConfig(num_codes=options.num_codes), None
     if options.weights is not None:
         config, start, _ = read_weights(options.weights / AUTOENCODER, AutoencoderConfig)
+    for name in ("crop_px", "size_px"):
+        if getattr(options, name) % config.cell_px:
+            raise SettingError(
+                f"{name} must be a multiple of {config.cell_px}, got {getattr(options, name)}"
+            )
     try:
         options.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

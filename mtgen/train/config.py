@@ -96,6 +96,8 @@ class TrainConfig:
             raise SettingError(
                 "decoder_only is for the picture tokenizer; add --tokens-weight 1 --image-weight 0"
             )
+        if not 0 <= self.seed < 2**32:
+            raise SettingError(f"seed must be from 0 to {2**32 - 1}, got {self.seed}")
         for name in ("image_batch", "translate_batch", "text_batch", "reuse", "rank"):
             if getattr(self, name) < 1:
                 raise SettingError(f"{name} must be at least 1, got {getattr(self, name)}")

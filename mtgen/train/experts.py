@@ -48,38 +48,52 @@ class Experts(nn.Module):
     Args:
         trunk: The shared trunk.
         config: Of the run; its tasks decide which experts there are.
-        tokenizer: Trained, for the image expert; made here where it is to be trained.
+        picture_tokenizer: Trained, for the image expert; made here where it is to be trained.
     """
 
     def __init__(
-        self, trunk: TrunkModel, config: TrainConfig, tokenizer: PictureTokenizer | None = None
+        self,
+        trunk: TrunkModel,
+        config: TrainConfig,
+        picture_tokenizer: PictureTokenizer | None = None,
     ) -> None:
         super().__init__()
         self.config = config
         self.trunk = trunk
-        self.tokenizer = tokenizer
+        self.picture_tokenizer = picture_tokenizer
         if config.tokens_weight:
-            self.tokenizer = PictureTokenizer(config.tokens, trunk.config)
+            self.picture_tokenizer = PictureTokenizer(config.tokens, trunk.config)
             if config.decoder_only:
-                self.tokenizer.freeze_encoder()
-        elif tokenizer is not None:
-            tokenizer.requires_grad_(False)
+                self.picture_tokenizer.freeze_encoder()
+        elif picture_tokenizer is not None:
+            picture_tokenizer.requires_grad_(False)
         self.image = ImageExpert(config.image, trunk.config) if config.image_weight else None
         self.translation = (
             LowRankExpert(config.low_rank, trunk.config) if config.translate_weight else None
         )
         self.trunk.requires_grad_(config.unfreeze)
         if config.unfreeze and not (config.text_weight or config.translate_weight):
-            # nothing reads what comes after the last layer that the image expert reads
-            last = max(self.picture_layers)
-            self.trunk.norm.requires_grad_(False)
-            for layer in self.trunk.layers[last + 1 :]:
-                layer.requires_grad_(False)
+            network = self.image or self.picture_tokenizer
+            assert network is not None
+            self._freeze_after(max(network.trunk_layers))
+
+    def _freeze_after(self, last: int) -> None:
+        """Freezes what nothing reads: all that comes after a layer's keys and values."""
+        trunk = self.trunk
+        trunk.norm.requires_grad_(False)
+        if trunk.head is not None:
+            trunk.head.requires_grad_(False)
+        for name, parameter in trunk.layers[last].named_parameters():
+            parameter.requires_grad_(name.startswith(("attn_norm", "qkv")))
+        for layer in trunk.layers[last + 1 :]:
+            layer.requires_grad_(False)
 
     @property
     def picture_layers(self) -> set[int]:
         """Layers of the trunk that the picture's networks read."""
-        networks = [network for network in (self.tokenizer, self.image) if network is not None]
+        networks = [
+            network for network in (self.picture_tokenizer, self.image) if network is not None
+        ]
         return {layer for network in networks for layer in network.trunk_layers}
 
     def read_prompts(self, sequences: list[list[int]]) -> tuple[KeysValues, Tensor]:
@@ -129,10 +143,7 @@ class Experts(nn.Module):
         """
         sums, counts = {}, {}
         if pictures is not None:
-            keys_values, mask = pictures.keys_values, pictures.prompt_mask
-            if prompts is not None:
-                keys_values, mask = self.read_prompts(prompts)
-            losses = self.picture_losses(pictures, keys_values, mask, step)
+            losses = self.picture_losses(pictures, prompts, step)
             task = "image" if self.config.image_weight else "tokens"
             sums[task] = losses.sum()
             counts[task] = torch.tensor(float(losses.numel()), device=losses.device)
@@ -145,19 +156,22 @@ class Experts(nn.Module):
         return Losses(sums, counts)
 
     def picture_losses(
-        self, pictures: PictureBatch, keys_values: KeysValues, mask: Tensor, step: int
+        self, pictures: PictureBatch, prompts: list[list[int]] | None, step: int
     ) -> Float[Tensor, " M"]:
         """Losses of the image expert, or of the tokenizer, place by place."""
+        keys_values, mask = pictures.keys_values, pictures.prompt_mask
+        if prompts is not None:
+            keys_values, mask = self.read_prompts(prompts)
         if self.config.image_weight:
             assert self.image is not None
             assert pictures.tokens is not None
             known = self.known_places(pictures, step)
             read = self.image.read_prompt(keys_values)
             return self.image.loss(pictures.tokens, read, mask, known)
-        assert self.tokenizer is not None
-        read = self.tokenizer.read_prompt(keys_values)
-        keep = self.kept_codes(pictures, step) if self.tokenizer.training else None
-        return self.tokenizer.loss(pictures.cells, read, mask, keep)
+        assert self.picture_tokenizer is not None
+        read = self.picture_tokenizer.read_prompt(keys_values)
+        keep = self.kept_codes(pictures, step) if self.picture_tokenizer.training else None
+        return self.picture_tokenizer.loss(pictures.cells, read, mask, keep)
 
     def generators(self, pictures: PictureBatch, step: int) -> Iterator[torch.Generator]:
         """A source of random numbers for each picture, by its number and the step alone."""

@@ -35,6 +35,8 @@ from mtgen.train.report import Report
 from mtgen.train.streams import PictureStream, TextStream, TokenBatch, TranslationStream
 
 STATE = "state.pt"
+TRUNK = "trunk"
+"""Folder of the trunk of a run that trained it."""
 LAYER = re.compile(r"\.(blocks|encoder)\.")
 """In the names of what Muon may train."""
 SETTINGS = "config.json"
@@ -44,6 +46,9 @@ VALIDATION_PICTURES = 128
 RING = 64
 """Prepared batches of pictures that are kept for reuse."""
 
+Prepared = tuple[PictureBatch, list[list[int]] | None]
+"""A batch, and its prompts where the trunk learns too and must read them again."""
+
 
 @dataclasses.dataclass
 class Sources:
@@ -51,7 +56,7 @@ class Sources:
 
     pictures: PictureStream | None = None
     validation: PictureStream | None = None
-    """Other pictures, whose loss is measured with the averaged weights."""
+    """Other draws of the same mixture; their loss is measured with the averaged weights."""
     pairs: TranslationStream | None = None
     text: TextStream | None = None
 
@@ -80,7 +85,7 @@ class Trainer:
         picture_tokenizer: Trained; for the image expert.
         sources: Batches of each task.
         budget: How long.
-        accelerator: Where it runs; one is made unless given.
+        accelerator: Where it runs.
         start: Weights to begin with, by expert: fine-tuning.
     """
 
@@ -121,8 +126,8 @@ class Trainer:
         self.averages = {n: p.detach().float().clone() for n, p in self.trained.items()}
         self.step = 0
         self.elapsed_s = 0.0
-        self.ring: deque[tuple[PictureBatch, list[list[int]] | None]] = deque(maxlen=RING)
-        self.validation: list[PictureBatch] = []
+        self.ring: deque[Prepared] = deque(maxlen=RING if config.reuse > 1 else 1)
+        self.validation: list[Prepared] = []
         self.totals: dict[str, float] = {}
         self._rng = np.random.default_rng
         self._resume()
@@ -130,7 +135,7 @@ class Trainer:
     @property
     def drawing(self) -> ImageExpert | PictureTokenizer:
         """The picture network that is trained."""
-        network = self.experts.image or self.experts.tokenizer
+        network = self.experts.image or self.experts.picture_tokenizer
         assert network is not None
         return network
 
@@ -183,7 +188,7 @@ class Trainer:
 
     def _prepare_pictures(
         self, number: int, batches: Iterator[tuple[Tensor, list[str]]]
-    ) -> tuple[PictureBatch, list[list[int]] | None]:
+    ) -> Prepared:
         """Codes pictures and reads their prompts: fresh batch `number`."""
         pixels, captions = next(batches)
         assert self.autoencoder is not None
@@ -199,15 +204,13 @@ class Trainer:
             cells = self.autoencoder.encode(x.contiguous(memory_format=torch.channels_last))
             tokens = None
             if self.experts.image is not None:
-                assert self.experts.tokenizer is not None
-                tokens = self.experts.tokenizer.encode(cells)
+                assert self.experts.picture_tokenizer is not None
+                tokens = self.experts.picture_tokenizer.encode(cells)
             keys_values, mask = self.experts.read_prompts(prompts)
         batch = PictureBatch(cells, tokens, keys_values, mask, first)
         return batch, prompts if self.config.unfreeze else None
 
-    def _pictures(
-        self, batches: Iterator[tuple[Tensor, list[str]]]
-    ) -> tuple[PictureBatch, list[list[int]] | None]:
+    def _pictures(self, batches: Iterator[tuple[Tensor, list[str]]]) -> Prepared:
         """A fresh batch every `reuse` steps, between them one of the ring."""
         reuse = self.config.reuse
         if self.step % reuse == 0:
@@ -243,7 +246,7 @@ class Trainer:
         if self.sources.validation is not None:
             other = self.sources.validation(0)
             batches = max(1, VALIDATION_PICTURES // self.config.image_batch)
-            self.validation = [self._prepare_pictures(n, other)[0] for n in range(batches)]
+            self.validation = [self._prepare_pictures(n, other) for n in range(batches)]
         report = Report(self)
         saved = sheeted = self.elapsed_s
         while self.done() < 1:
@@ -354,16 +357,21 @@ class Trainer:
             raise BadRequestError(
                 f"the checkpoint {path} cannot be read ({error}); delete it to start anew"
             ) from None
-        with torch.no_grad():
-            for group, values in ((self.trained, "trained"), (self.averages, "averages")):
-                if set(group) != set(state[values]):
-                    raise BadRequestError(
-                        f"the checkpoint {path} is of a run with other experts; use another --out"
-                    )
-                for name, tensor in group.items():
-                    tensor.copy_(state[values][name])
+        shapes = {name: tensor.shape for name, tensor in self.averages.items()}
+        if {name: tensor.shape for name, tensor in state["averages"].items()} != shapes or len(
+            state["optimizers"]
+        ) != len(self.optimizers):
+            raise BadRequestError(
+                f"the checkpoint {path} is of a run with other experts; use another --out"
+            )
+        self._load(state["trained"])
+        for name, tensor in self.averages.items():
+            tensor.copy_(state["averages"][name])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            asked = [(group["peak"], group["weight_decay"]) for group in optimizer.param_groups]
             optimizer.load_state_dict(saved)
+            for group, (peak, weight_decay) in zip(optimizer.param_groups, asked, strict=True):
+                group["peak"], group["weight_decay"] = peak, weight_decay
         self.step, self.elapsed_s = state["step"], state["elapsed_s"]
         self.totals = state["totals"]
 
@@ -380,36 +388,41 @@ class Trainer:
             "step": str(self.step),
             "minutes": f"{self.elapsed_s / 60:.1f}",
             "styles": json.dumps(self.config.styles),
-            "seen": json.dumps({task: int(total) for task, total in self.totals.items()}),
+            "targets": json.dumps({task: int(total) for task, total in self.totals.items()}),
         }
         for name, file, shape in (
-            ("tokenizer", PICTURE_TOKENIZER, self.config.tokens),
+            ("picture_tokenizer", PICTURE_TOKENIZER, self.config.tokens),
             ("image", IMAGE_EXPERT, self.config.image),
             ("translation", TRANSLATION_EXPERT, self.config.low_rank),
         ):
             if any(key.startswith(name + ".") for key in self.averages):
                 save_weights(self.folder / file, self.averaged(name), shape, **notes)
+        if self.config.unfreeze:
+            self.experts.trunk.save(self.folder / TRUNK, self.averaged("trunk"))
         frozen: list[tuple[str, Autoencoder | PictureTokenizer | None]]
         frozen = [(AUTOENCODER, self.autoencoder)]
         if self.experts.image is not None:
-            frozen.append((PICTURE_TOKENIZER, self.experts.tokenizer))
+            frozen.append((PICTURE_TOKENIZER, self.experts.picture_tokenizer))
         for file, network in frozen:  # what was trained draws with these alone
             if network is not None:
                 save_weights(self.folder / file, network, network.config)
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """The picture network has its averaged weights for as long as the context lasts."""
-        network = self.drawing
-        name = "tokenizer" if network is self.experts.tokenizer else "image"
-        held = {n: p.detach().clone() for n, p in network.named_parameters()}
-        network.load_state_dict(self.averaged(name))
-        network.eval()
+        """Everything trained has its averaged weights for as long as the context lasts."""
+        held = {n: p.detach().clone() for n, p in self.trained.items()}
+        self._load(self.averages)
+        self.experts.eval()
         try:
             yield
         finally:
-            network.load_state_dict(held)
-            network.train()
+            self._load(held)
+            self.experts.train()
+
+    @torch.no_grad()
+    def _load(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self.trained.items():
+            parameter.copy_(weights[name])
 
     @torch.no_grad()
     def validate(self) -> float | None:
@@ -418,8 +431,8 @@ class Trainer:
             return None
         with self.averaged_weights(), self.accelerator.autocast():
             losses = [
-                self.experts.picture_losses(batch, batch.keys_values, batch.prompt_mask, step=0)
-                for batch in self.validation
+                self.experts.picture_losses(batch, prompts, step=0)
+                for batch, prompts in self.validation
             ]
         return float(torch.cat(losses).mean())
 
@@ -433,7 +446,7 @@ class Trainer:
                 if self.experts.image is not None:
                     page = draw_samples(self.experts, self.autoencoder, self.tokenizer)
                 elif self.validation:
-                    page = draw_pairs(self.experts, self.autoencoder, self.validation[0])
+                    page = draw_pairs(self.experts, self.autoencoder, self.validation[0][0])
                 else:
                     page = None
             if page is not None:

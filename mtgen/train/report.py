@@ -27,6 +27,7 @@ class Report:
         self.trainer = trainer
         self.main = trainer.accelerator.is_main_process
         self.began, self.steps = time.perf_counter(), 0
+        self.elapsed_s = trainer.elapsed_s
         self.sums: dict[str, float] = {}
         self.before = dict(trainer.totals)
         self.last: dict[str, Any] = {}
@@ -67,7 +68,7 @@ class Report:
         if not self.steps and not self.extra:
             return
         trainer = self.trainer
-        seconds = time.perf_counter() - self.began
+        seconds = trainer.elapsed_s - self.elapsed_s  # of steps; not of checkpoints and sheets
         line: dict[str, Any] = {
             "step": trainer.step,
             "processes": trainer.accelerator.num_processes,
@@ -81,6 +82,7 @@ class Report:
             line |= self.throughput(seconds)
         self.last = line
         self.began, self.steps, self.sums = time.perf_counter(), 0, {}
+        self.elapsed_s = trainer.elapsed_s
         self.before = dict(trainer.totals)
         if not self.main:
             return

@@ -47,8 +47,8 @@ def draw_samples(
 ) -> Image.Image:
     """One picture of each prompt, with its seed equal to its place."""
     assert experts.image is not None
-    assert experts.tokenizer is not None
-    painters = Painters(experts.image, experts.tokenizer, autoencoder)
+    assert experts.picture_tokenizer is not None
+    painters = Painters(experts.image, experts.picture_tokenizer, autoencoder)
     device = experts.trunk.embedding.device
     cells: list[tuple[np.ndarray, str]] = []
     with torch.autocast(
@@ -72,7 +72,7 @@ def draw_pairs(
     experts: Experts, autoencoder: Autoencoder, batch: PictureBatch, count: int = 12
 ) -> Image.Image:
     """Pictures as the autoencoder draws their own codes, and below as it draws their tokens."""
-    tokenizer = experts.tokenizer
+    tokenizer = experts.picture_tokenizer
     assert tokenizer is not None
     cells = batch.cells[:count]
     with torch.autocast(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,7 +90,15 @@ class FolderPictures(Dataset):
     def __len__(self) -> int:
         return ENDLESS
 
-    def __getitem__(self, step: int) -> tuple[Tensor, list[str]]:
+    def __getitem__(self, step: int) -> tuple[Tensor, list[str]] | BadRequestError:
+        """A batch; or what is wrong, as an error raised in a worker comes with its traceback."""
+        try:
+            return self.batch_of(step)
+        except BadRequestError as error:
+            return error
+
+    def batch_of(self, step: int) -> tuple[Tensor, list[str]]:
+        """Pixels and captions of a step."""
         first = (step * self.share.world + self.share.rank) * self.batch
         pixels, captions = [], []
         for number in range(first, first + self.batch):
@@ -104,28 +112,12 @@ class FolderPictures(Dataset):
 
 def captioned(folder: Path) -> list[tuple[Path, str]]:
     """Pictures of a folder with their captions, sorted by name."""
-    rows: list[dict[str, str]] = []
-    if (listed := folder / "metadata.csv").is_file():
-        rows = list(csv.DictReader(io.StringIO(listed.read_text("utf-8-sig"))))
-    elif (listed := folder / "metadata.jsonl").is_file():
-        rows = [json.loads(line) for line in listed.read_text("utf-8").splitlines() if line.strip()]
-    else:
-        kinds = {".png", ".jpg", ".jpeg", ".webp"}
-        pictures = sorted(p for p in folder.rglob("*") if p.suffix.lower() in kinds)
-        texts = [(p, p.with_suffix(".txt")) for p in pictures]
-        rows = [
-            {"file_name": str(p.relative_to(folder)), "text": t.read_text("utf-8").strip()}
-            for p, t in texts if t.is_file()
-        ]  # fmt: skip
     items = []
-    for number, row in enumerate(rows, 1):
-        name, text = row.get("file_name"), row.get("text")
+    for place, name, text in listed(folder):
         if not name or not text:
-            raise BadRequestError(
-                f"row {number} of {listed} lacks file_name or text; each row needs both"
-            )
+            raise BadRequestError(f"{place} lacks a file name or a text; it needs both")
         if not (folder / name).is_file():
-            raise BadRequestError(f"{listed} names {name}, which is not in {folder}")
+            raise BadRequestError(f"{place} names {name}, which is not in {folder}")
         items.append((folder / name, text))
     if not items:
         raise BadRequestError(
@@ -135,14 +127,46 @@ def captioned(folder: Path) -> list[tuple[Path, str]]:
     return sorted(items)
 
 
+def listed(folder: Path) -> Iterator[tuple[str, str | None, str | None]]:
+    """Where each caption of a folder stands, the name of its picture, and its text."""
+    if (table := folder / "metadata.csv").is_file():
+        rows: Iterable[Any] = csv.DictReader(io.StringIO(read_text(table)))
+    elif (table := folder / "metadata.jsonl").is_file():
+        try:
+            rows = [json.loads(line) for line in read_text(table).splitlines() if line.strip()]
+        except ValueError as error:
+            raise BadRequestError(f"{table} is not one JSON object a line ({error})") from None
+    else:
+        kinds = {".png", ".jpg", ".jpeg", ".webp"}
+        for picture in sorted(p for p in folder.rglob("*") if p.suffix.lower() in kinds):
+            caption = picture.with_suffix(".txt")
+            if caption.is_file():
+                yield str(caption), str(picture.relative_to(folder)), read_text(caption).strip()
+        return
+    for number, row in enumerate(rows, 1):
+        yield f"row {number} of {table}", row.get("file_name"), row.get("text")
+
+
+def read_text(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        BadRequestError: it is not UTF-8.
+    """
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f"{path} is not UTF-8 ({error}); save it as UTF-8") from None
+
+
 def read_square(path: Path, size_px: int) -> UInt8[Tensor, "3 H W"]:
-    """A picture on white, its shorter side scaled to `size_px`, the middle cut out."""
+    """A picture upright on white, its shorter side scaled to `size_px`, the middle cut out."""
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as opened:
-            picture = opened.convert("RGBA")
-    except OSError as error:
+            picture = ImageOps.exif_transpose(opened).convert("RGBA")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise BadRequestError(f"{path} cannot be read as a picture ({error})") from None
     page = Image.new("RGBA", picture.size, "white")
     page.alpha_composite(picture)
@@ -157,9 +181,13 @@ def folder_pictures(
     dataset = FolderPictures(folder, size_px, batch, share, seed)
 
     def batches(first_step: int) -> Iterator[tuple[Tensor, list[str]]]:
-        yield from DataLoader(
+        loader = DataLoader(
             dataset, batch_size=None, sampler=range(first_step, ENDLESS), num_workers=num_workers
         )
+        for item in loader:
+            if isinstance(item, BadRequestError):
+                raise item
+            yield item
 
     return batches
 
@@ -220,19 +248,18 @@ class CsvPairs:
     """
 
     def __init__(self, path: Path, tokenizer: ChatTokenizer) -> None:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = [c for c in reader.fieldnames or () if c in LANGUAGE_NAMES]
-            if len(columns) != 2:
-                raise BadRequestError(
-                    f"{path} must have two columns named by language (en, fr, de, es), "
-                    f"it has {', '.join(reader.fieldnames or ()) or 'none'}"
-                )
-            self.columns = columns
-            self.rows = [
-                (tokenizer.encode(row[columns[0]]), tokenizer.encode(row[columns[1]]))
-                for row in reader if row[columns[0]] and row[columns[1]]
-            ]  # fmt: skip
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        columns = [c for c in reader.fieldnames or () if c in LANGUAGE_NAMES]
+        if len(columns) != 2:
+            raise BadRequestError(
+                f"{path} must have two columns named by language (en, fr, de, es), "
+                f"it has {', '.join(reader.fieldnames or ()) or 'none'}"
+            )
+        self.columns = columns
+        self.rows = [
+            (tokenizer.encode(row[columns[0]]), tokenizer.encode(row[columns[1]]))
+            for row in reader if row[columns[0]] and row[columns[1]]
+        ]  # fmt: skip
         if not self.rows:
             raise BadRequestError(f"{path} holds no sentence pair")
         self.lengths = np.array([len(a) + len(b) for a, b in self.rows])

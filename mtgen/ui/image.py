@@ -65,6 +65,7 @@ DEFAULTS = ImageRequest(prompt="-")
 def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     """Adds the tab's components and events to the page under construction."""
     turns = Turns(BUSY)
+    styles = offered_styles(model.weights)
     history = gr.State([])  # paths of PNG files, newest first; they carry their settings
     last_seed = gr.State(None)
     dropped = gr.State(None)  # path of the picture whose settings are shown
@@ -97,7 +98,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             )  # fmt: skip
         with gr.Column(scale=5, min_width=320):
             style = gr.Radio(
-                [(name, key) for key, name in offered_styles().items()], value=ANY, label="Style",
+                [(name, key) for key, name in styles.items()], value=ANY, label="Style",
                 elem_classes="chips",
             )  # fmt: skip
             with gr.Row():
@@ -322,7 +323,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         line = f"earlier picture, seed {settings.request.seed}; its settings are set again"
         return (
             *update(**view([(path, caption)]), line=line),
-            *Form.filled(settings),
+            *Form.filled(settings, styles),
             *sheet_fields(settings),
         )
 
@@ -334,12 +335,12 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
 
     def use_settings(path: str) -> tuple:
         settings = settings_of_file(path)
-        return *Form.filled(settings), *sheet_fields(settings)
+        return *Form.filled(settings, styles), *sheet_fields(settings)
 
     listen(drop.upload, inspect, [drop], [dropped, found_settings, found])
     listen(drop.clear, lambda: gr.Column(visible=False), [], [found])
     listen(use_all.click, use_settings, [dropped], [*form, *extra])
-    listen(use_seed.click, lambda path: Form.filled(settings_of_file(path)).seed, [dropped], [seed])
+    listen(use_seed.click, lambda path: str(settings_of_file(path).request.seed), [dropped], [seed])
 
     def look_up(text: str) -> tuple:
         hits = search(text)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
 
 from mtgen.errors import MtgenError
-from mtgen.model.files import trained_styles
+from mtgen.model.files import IMAGE_EXPERT, trained_styles
 from mtgen.png import PictureSettings, read_settings
 from mtgen.requests import MAX_SEED, ImageRequest
 from mtgen.ui.pictures import Comparison, parse_scales
@@ -34,9 +35,9 @@ STYLE_NAMES = {
 """What the page calls the styles, which go by their key everywhere else."""
 
 
-def offered_styles() -> dict[str, str]:
-    """Those of STYLE_NAMES that the model has learnt."""
-    known = trained_styles() or tuple(STYLE_NAMES)
+def offered_styles(weights: Path) -> dict[str, str]:
+    """Those of STYLE_NAMES that the image expert in a folder has learnt."""
+    known = trained_styles(weights / IMAGE_EXPERT) or tuple(STYLE_NAMES)
     return {key: name for key, name in STYLE_NAMES.items() if key == ANY or key in known}
 
 
@@ -72,11 +73,11 @@ class Form(NamedTuple):
         )
 
     @classmethod
-    def filled(cls, settings: PictureSettings) -> Form:
-        """Values that draw a picture again."""
+    def filled(cls, settings: PictureSettings, styles: Collection[str]) -> Form:
+        """Values that draw a picture again, where the page offers its style."""
         request = settings.request
         style = request.style or ANY
-        if style not in offered_styles():
+        if style not in styles:
             gr.Warning(f"this page does not offer the style {style!r}; any style is set instead")
             style = ANY
         return cls(

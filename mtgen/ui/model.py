@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mtgen.model.files import WEIGHTS
 
 if TYPE_CHECKING:
     from mtgen.pipeline import Pipeline
@@ -16,10 +19,14 @@ class SharedModel:
 
     A failed load is tried again by the next request, at most one attempt at a time: a network
     that was down at the start does not leave the page dead.
+
+    Args:
+        load: Makes the pipeline.
+        weights: Folder of its experts, which the page reads what they have learnt from.
     """
 
-    def __init__(self, load: Callable[[], Pipeline]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], Pipeline], weights: Path = WEIGHTS) -> None:
+        self._load, self.weights = load, weights
         self._lock = threading.Lock()
         self._future: Future[Pipeline] | None = None
 

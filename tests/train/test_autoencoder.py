@@ -134,5 +134,5 @@ def test_bad_settings_are_refused(tmp_path):
         AutoencoderTraining(batch=0)
     with pytest.raises(SettingError, match="decay must be from 0 to 1, got 2"):
         AutoencoderTraining(decay=2.0)
-    with pytest.raises(BadRequestError, match="a run needs more than 0 minutes"):
+    with pytest.raises(BadRequestError, match="minutes must be a number above 0"):
         main(["--minutes", "0", "--out", str(tmp_path)])

@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import math
 
 import pytest
 import torch
 
+import mtgen
+from mtgen.cli import run
 from mtgen.data.pack import pack
 from mtgen.errors import BadRequestError, SettingError, UnknownNameError
 from mtgen.model.autoencoder import Autoencoder
@@ -14,8 +17,9 @@ from mtgen.model.files import AUTOENCODER, PICTURE_TOKENIZER, TRANSLATION_EXPERT
 from mtgen.model.picture_tokenizer import PictureTokenizer, PictureTokenizerConfig
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.transformer import TrunkModel
+from mtgen.train.__main__ import keep_settings, main
 from mtgen.train.config import PRESETS, lr_share, preset
-from mtgen.train.loop import STATE, Budget, Sources, Trainer, make_accelerator
+from mtgen.train.loop import STATE, TRUNK, Budget, Sources, Trainer, make_accelerator
 from mtgen.train.report import METRICS
 from mtgen.train.streams import (
     IGNORED,
@@ -25,6 +29,7 @@ from mtgen.train.streams import (
     captioned,
     folder_pictures,
     packed_pictures,
+    read_square,
 )
 from tests.conftest import save_tiny
 from tests.data.test_pictures import BUILT, picture_store
@@ -187,7 +192,7 @@ def test_the_decoder_alone_learns_while_tokens_stay(make, tmp_path):
     weights = {"tokens_weight": 1.0, "image_weight": 0.0, "translate_weight": 0.0}
     trainer = make("decoder", 3, decoder_only=True, **weights)
     trainer.sources.pairs = None
-    before = {k: v.clone() for k, v in trainer.experts.tokenizer.state_dict().items()}
+    before = {k: v.clone() for k, v in trainer.experts.picture_tokenizer.state_dict().items()}
     trainer.run()
     after = load_picture_tokenizer(
         trainer.experts.trunk.config, tmp_path / "decoder" / PICTURE_TOKENIZER
@@ -215,6 +220,66 @@ def test_a_run_of_other_experts_is_not_resumed(make, tmp_path):
     (tmp_path / "mixed" / STATE).write_bytes(b"broken")
     with pytest.raises(BadRequestError, match="cannot be read .* delete it to start anew"):
         make("mixed", 1)
+
+
+def test_a_lower_rate_counts_after_resuming(make):
+    make("rates", 1, lr=1e-3).run()
+    resumed = make("rates", 2, lr=1e-4)
+    groups = [group for optimizer in resumed.optimizers for group in optimizer.param_groups]
+    assert {group["peak"] for group in groups} == {1e-4, resumed.config.low_rank_lr}
+
+
+def test_a_checkpoint_of_another_shape_is_not_resumed(make):
+    make("shape", 1).run()
+    with pytest.raises(BadRequestError, match="is of a run with other experts"):
+        make("shape", 1, image=dataclasses.replace(IMAGE, n_ff=128))
+
+
+def test_prepared_batches_are_kept_only_to_be_used_again(make):
+    assert make("once", 1, reuse=1).ring.maxlen == 1
+    assert make("twice", 1, reuse=2).ring.maxlen > 1
+
+
+def test_an_unfrozen_trunk_learns_and_is_written_for_the_expert_that_reads_it(make, tmp_path):
+    trainer = make("both", 6, unfreeze=True, trunk_lr=1e-2, translate_weight=0.0, ema=0.0)
+    trainer.sources.validation, trainer.sources.pairs = trainer.sources.pictures, None
+    assert math.isfinite(trainer.run()["loss/validation"])
+    written = TrunkModel.from_dir(tmp_path / "both" / TRUNK)
+    assert not torch.equal(
+        written.embedding, TrunkModel.from_dir(trainer.experts.trunk.folder).embedding
+    )
+    for name, tensor in trainer.averaged("trunk").items():
+        assert torch.allclose(tensor, written.state_dict()[name], atol=1e-2), name
+    pipeline = mtgen.load(tmp_path / "both" / TRUNK, weights=tmp_path / "both", progress=False)
+    assert pipeline.image("a red axe", seed=1).images
+    stepped = {parameter for optimizer in trainer.optimizers for parameter in optimizer.state}
+    unused = [name for name, parameter in trainer.trained.items() if parameter not in stepped]
+    assert not unused  # several processes would wait for their gradients
+
+
+def test_a_run_goes_on_with_its_own_settings_alone(tmp_path):
+    settings = {"lr": 1e-3, "styles": ["noto"], "weights": {"autoencoder.safetensors": "a"}}
+    keep_settings(tmp_path, settings)
+    keep_settings(tmp_path, {**settings, "styles": ["twemoji"]})  # nothing has been trained yet
+    (tmp_path / STATE).write_bytes(b"state")
+    keep_settings(tmp_path, {**settings, "styles": ["twemoji"], "lr": 1e-4})
+    with pytest.raises(BadRequestError, match=r"other settings \(styles, weights\)"):
+        keep_settings(tmp_path, {**settings, "weights": {"autoencoder.safetensors": "b"}})
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--minutes", 0], "minutes must be a number above 0"),
+        (["--minutes", "nan"], "minutes must be a number above 0"),
+        (["--steps", -1], "steps must be a whole number from 1"),
+        (["--steps", 1, "--seed", -1], "seed must be from 0"),
+        (["--steps", 1, "--workers", -1], "workers must be a whole number from 0"),
+    ],
+)
+def test_flags_that_make_no_sense_are_one_sentence(flags, sentence, capsys):
+    assert run(main, list(map(str, flags))) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_two_processes_are_one_with_the_doubled_batch(
@@ -289,8 +354,40 @@ def test_own_pictures_are_read_with_their_captions(tmp_path):
     with pytest.raises(BadRequestError, match="names c.png, which is not in"):
         captioned(tmp_path)
     (tmp_path / "metadata.csv").write_text("file_name,text\na.png,\n")
-    with pytest.raises(BadRequestError, match="row 1 .* lacks file_name or text"):
+    with pytest.raises(BadRequestError, match="row 1 .* lacks a file name or a text"):
         captioned(tmp_path)
+    (tmp_path / "metadata.csv").write_bytes("file_name,text\na.png,Löwe\n".encode("latin-1"))
+    with pytest.raises(BadRequestError, match="metadata.csv is not UTF-8"):
+        captioned(tmp_path)
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "metadata.jsonl").write_text("{")
+    with pytest.raises(BadRequestError, match="is not one JSON object a line"):
+        captioned(tmp_path)
+    (tmp_path / "metadata.jsonl").unlink()
+    (tmp_path / "b.txt").write_text("")
+    with pytest.raises(BadRequestError, match="b.txt lacks a file name or a text"):
+        captioned(tmp_path)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_broken_picture_of_ones_own_is_one_sentence(tmp_path, num_workers):
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.txt").write_text("a lion")
+    stream = folder_pictures(tmp_path, 2, Share(), num_workers=num_workers, size_px=32, seed=0)
+    with pytest.raises(BadRequestError, match=r"^[^\n]*a.png cannot be read as a picture[^\n]*$"):
+        next(stream(0))
+
+
+def test_photographs_stand_upright(tmp_path):
+    from PIL import Image
+
+    lying = Image.new("RGB", (64, 32), "red")
+    lying.paste("blue", (0, 0, 32, 32))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    lying.save(tmp_path / "a.png", exif=exif)
+    pixels = read_square(tmp_path / "a.png", 16)
+    assert pixels[2, 0].float().mean() > 250 > 5 > pixels[2, -1].float().mean()
 
 
 def test_own_pairs_need_two_languages(tmp_path, trunk_folder):

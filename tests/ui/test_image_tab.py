@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from mtgen.data.images.sources import EMOJI_SETS
 from mtgen.errors import CacheWriteError, SettingError, UnknownNameError
-from mtgen.model.files import trained_styles
+from mtgen.model.files import IMAGE_EXPERT, WEIGHTS, trained_styles
 from mtgen.png import PictureSettings, read_settings
 from mtgen.requests import MAX_SEED, ImageRequest
 from mtgen.ui.image import EXAMPLES
@@ -159,7 +159,9 @@ def test_the_form_asks_for_what_it_shows_and_is_filled_by_settings():
         prompt="a dog", negative_prompt="cats", style="noto", size_px=128, num_inference_steps=5,
         guidance_scale=2, temperature=0.5, seed=7, num_images=2,
     )  # fmt: skip
-    assert Form.filled(PictureSettings(request=request, model="m")).request() == request
+    assert (
+        Form.filled(PictureSettings(request=request, model="m"), STYLE_NAMES).request() == request
+    )
     assert FORM.request().seed is None
 
 
@@ -188,11 +190,13 @@ def test_settings_on_the_page_are_escaped():
 
 def test_the_page_names_every_style_and_offers_those_that_the_weights_have_learnt(tmp_path):
     assert set(STYLE_NAMES) == {ANY, *EMOJI_SETS}
-    assert set(offered_styles()) == {ANY, *(trained_styles() or EMOJI_SETS)}
-    path = tmp_path / "expert.safetensors"
+    assert set(offered_styles(WEIGHTS)) == {ANY, *(trained_styles() or EMOJI_SETS)}
+    path = tmp_path / IMAGE_EXPERT
     assert trained_styles(path) == ()
+    assert set(offered_styles(tmp_path)) == {ANY, *EMOJI_SETS}
     save_file({"x": np.zeros(1)}, path, {"styles": '["noto", "twemoji"]'})
     assert trained_styles(path) == ("noto", "twemoji")
+    assert set(offered_styles(tmp_path)) == {ANY, "noto", "twemoji"}
 
 
 def test_a_style_that_the_weights_have_not_learnt_is_named(tiny_image, tmp_path, monkeypatch):
