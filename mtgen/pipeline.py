@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +26,7 @@ from mtgen.model.files import (
     trained_styles,
 )
 from mtgen.model.tokenizer import ChatTokenizer
-from mtgen.model.trunk import find_trunk, sha256_of
+from mtgen.model.trunk import find_trunk, sha256_of_all
 from mtgen.requests import (
     Generation,
     ImageGeneration,
@@ -85,7 +84,7 @@ class Pipeline:
     def weights_sha256(self) -> str:
         """Hex digest that tells these weights from all others, whatever their name."""
         files = sorted(self.folder.glob("*.safetensors"))
-        return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
+        return sha256_of_all(files)
 
     def text_stream(
         self, request: TextRequest | str, *, stop: threading.Event | None = None, **settings: Any
@@ -124,9 +123,7 @@ class Pipeline:
                     tokenizer=load_picture_tokenizer(trunk, files[1]),
                     expert=load_image_expert(trunk, files[2]),
                 )
-                hashes = "".join(map(sha256_of, files))
-                digest = hashlib.sha256(hashes.encode()).hexdigest()
-                self.image_model = f"{self.model}+image-{digest[:8]}"
+                self.image_model = f"{self.model}+image-{sha256_of_all(files)[:8]}"
             return self._painters
 
     def image_stream(

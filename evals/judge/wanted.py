@@ -80,11 +80,6 @@ def said_of(scene: Scene) -> Wanted:
     return Wanted(things=tuple(things.values()), relation=relation)
 
 
-def is_exact(found: Sequence[Found], wanted: Wanted) -> bool:
-    """Every thing is there in its number and colour, and the relation holds."""
-    return not faults(found, wanted)
-
-
 def faults(found: Sequence[Found], wanted: Wanted) -> list[str]:
     """What is wrong, of `count`, `colour`, `relation`; empty where the scene is exact."""
     wrong = []

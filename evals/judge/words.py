@@ -7,12 +7,13 @@ over to inflected forms; pairs of words keep "red car, blue tree" apart from "bl
 from __future__ import annotations
 
 import re
-import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Int32, Int64
+
+from mtgen.model.language import unaccented
 
 NUM_BUCKETS = 2**14
 NGRAMS = (3, 4)
@@ -21,15 +22,9 @@ NGRAMS = (3, 4)
 _WORD = re.compile(r"[^\W_]+")
 
 
-def plain(text: str) -> str:
-    """Lower case, without accents: é and e are one letter."""
-    parts = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(char for char in parts if not unicodedata.combining(char))
-
-
 def features(caption: str) -> list[int]:
     """Buckets of a caption's features, 0..NUM_BUCKETS-1; one for a caption without any word."""
-    words = _WORD.findall(plain(caption))
+    words = _WORD.findall(unaccented(caption))
     found = [*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))]
     for word in words:
         ended = f"<{word}>"

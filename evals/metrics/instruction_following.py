@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import evaluate
 
 from evals.metrics.base import averaged, info
+from mtgen.model.language import guess_language
 
 _DESCRIPTION = "Share of prompts whose answer passes all checks that a program can make."
 _INPUTS = """
@@ -57,16 +57,6 @@ def mentions(text: str, phrase: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(phrase)}", text, re.IGNORECASE) is not None
 
 
-@cache
-def identifier() -> Any:
-    """Tells English, French, German and Spanish apart, offline."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    model = LanguageIdentifier.from_model_file(MODEL_FILE)
-    model.set_languages(["en", "fr", "de", "es"])
-    return model
-
-
 def is_json_with(text: str, keys: list[str]) -> bool:
     """A JSON object with these keys, alone or in a fenced block."""
     fenced = re.search(r"```(?:json)?\s*(.*?)```", text, re.DOTALL)
@@ -108,7 +98,7 @@ def passes(text: str, check: dict[str, Any]) -> bool:
         case "lower_case":
             return text.islower()
         case "language":
-            return identifier().classify(text)[0] == check["code"]
+            return guess_language(text) == check["code"]
         case "json":
             return is_json_with(text, check["keys"])
     raise ValueError(f"unknown check {check['type']!r}")

@@ -81,10 +81,8 @@ def experts_sha256(pipeline: Pipeline) -> str | None:
     Raises:
         TrunkError: the files are missing or damaged.
     """
-    import hashlib
-
     from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER
-    from mtgen.model.trunk import sha256_of
+    from mtgen.model.trunk import sha256_of_all
 
     weights = getattr(pipeline, "weights", None)
     if weights is None:
@@ -94,4 +92,4 @@ def experts_sha256(pipeline: Pipeline) -> str | None:
     if not all(path.is_file() for path in paths):
         pipeline.painters()  # says what is missing
         raise TrunkError(f"{weights} does not hold {', '.join(names)}")
-    return hashlib.sha256("".join(map(sha256_of, paths)).encode()).hexdigest()
+    return sha256_of_all(paths)

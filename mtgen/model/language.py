@@ -1,7 +1,8 @@
-"""Which of our four languages a text is in."""
+"""Which of our four languages a text is in, and its letters without accents."""
 
 from __future__ import annotations
 
+import unicodedata
 from functools import lru_cache
 
 LANGS = ("en", "fr", "de", "es")
@@ -21,3 +22,9 @@ def identifier(ours_only: bool):
 def guess_language(text: str) -> str:
     """The likeliest of LANGS; short texts are often guessed wrong."""
     return identifier(ours_only=True).classify(text)[0]
+
+
+def unaccented(text: str) -> str:
+    """Lower case, without accents: `Äpfel` is `apfel`."""
+    parts = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(char for char in parts if not unicodedata.combining(char))

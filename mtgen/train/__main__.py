@@ -162,7 +162,7 @@ def starting_weights(
     if config.image_weight and (required or image.is_file()):
         shape, start["image"], _ = read_weights(image, ImageExpertConfig)
         config = dataclasses.replace(config, image=shape)
-    if config.translate_weight and (required or translation.is_file()):
+    if config.translate_weight and translation.is_file():
         low_rank, start["translation"], _ = read_weights(translation, LowRankConfig)
         config = dataclasses.replace(config, rank=low_rank.rank)
     return config, start

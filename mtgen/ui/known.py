@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
@@ -10,6 +9,7 @@ import emoji
 
 from mtgen.data.images.lexicon import LANGS, Lexicon
 from mtgen.data.images.people import roles
+from mtgen.model.language import unaccented
 
 NEWEST = 17.0
 """Version of Unicode's emoji that the training pictures go up to."""
@@ -38,12 +38,6 @@ def emoji_of(codepoints: str) -> str:
     return text + "\ufe0f" if len(text) == 1 and text < "\U0001f000" else text
 
 
-def folded(text: str) -> str:
-    """For comparing: without case and accents; `Äpfel` is `apfel`."""
-    plain = unicodedata.normalize("NFKD", text.casefold())
-    return "".join(char for char in plain if not unicodedata.combining(char)).strip()
-
-
 @cache
 def known_things() -> tuple[Known, ...]:
     """Everything drawn for training: nouns, commonest first, people, then the other emoji."""
@@ -52,7 +46,7 @@ def known_things() -> tuple[Known, ...]:
             emoji=emoji_of(noun.codepoints),
             words={lang: noun.words[lang][0].singular for lang in LANGS},
             forms=tuple(
-                (folded(form), word.singular)
+                (unaccented(form), word.singular)
                 for lang in LANGS
                 for word in noun.words[lang]
                 for form in (word.singular, word.plural)
@@ -65,7 +59,7 @@ def known_things() -> tuple[Known, ...]:
             Known(
                 emoji=emoji_of(role.concept),
                 words={lang: role.words[lang, "m"] for lang in LANGS},
-                forms=tuple((folded(word), word) for word in role.words.values()),
+                forms=tuple((unaccented(word), word) for word in role.words.values()),
             )
         )
     return (*things, *other_emoji({shown(thing.emoji) for thing in things}))
@@ -85,7 +79,7 @@ def other_emoji(listed: set[str]) -> list[Known]:
         if one_of_many or entry["E"] > NEWEST or shown(text) in listed:
             continue
         words = {lang: entry[lang].strip(":").replace("_", " ") for lang in LANGS}
-        forms = tuple((folded(word), word) for word in words.values())
+        forms = tuple((unaccented(word), word) for word in words.values())
         found.append(Known(emoji=text, words=words, forms=forms))
     return found
 
@@ -95,7 +89,7 @@ def search(query: str) -> list[tuple[Known, str]]:
 
     Whole words come first, then beginnings, then the rest; everything for an empty query.
     """
-    wanted = folded(query)
+    wanted = unaccented(query).strip()
     if not wanted:
         return [(thing, thing.words["en"]) for thing in known_things()]
     found: list[tuple[int, Known, str]] = []
