@@ -321,6 +321,16 @@ def test_tidy_single_things_are_of_one_size_in_the_middle(pictures):
         assert abs(y0 + y1 - 256) <= 2
 
 
+def test_tidy_single_things_are_mostly_everyday_nouns(pictures):
+    packed = Packed(pictures[1], "images")
+    everyday = {}
+    for tidy in (False, True):
+        mixture = PictureMixture(packed, size_px=64, tidy=tidy, shares={"concept": 1})
+        truths = [mixture.sample(number).truth for number in range(300)]
+        everyday[tidy] = sum(t["concept"] in mixture.lexicon for t in truths) / len(truths)
+    assert everyday[True] > everyday[False] + 0.1
+
+
 def test_a_mixture_refuses_what_it_cannot_draw(pictures):
     packed = Packed(pictures[1], "images")
     with pytest.raises(UnknownNameError, match="no style among the packed pictures named 'cubist'"):

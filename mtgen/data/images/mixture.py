@@ -34,6 +34,9 @@ from mtgen.errors import SettingError, UnknownNameError
 
 SHARES = {"concept": 0.35, "scene": 0.45, "silhouette": 0.12, "vocabulary": 0.08}
 """Of each kind of sample; SOURCES of the first survey suggested them by eye."""
+TIDY_SHARES = {"concept": 0.6, "scene": 0.4}
+TIDY_OTHERS = 0.25
+"""How often tidy pictures show what is no everyday noun (faces, flags, signs), against a noun."""
 
 LANGUAGE_SHARES = {"en": 0.75, "fr": 0.085, "de": 0.0825, "es": 0.0825}
 STYLE_SAID = 0.6
@@ -92,9 +95,10 @@ class PictureMixture:
         packed: Pictures from `build images --pack`.
         size_px: Side of the square samples.
         seed: Of the whole stream.
-        shares: Of each kind; SHARES unless given. Kinds without pictures are left out.
+        shares: Of each kind; SHARES or TIDY_SHARES unless given. Kinds without pictures are left out.
         styles: Sources whose pictures are drawn; all unless given.
-        tidy: As for `SceneComposer`; single things all have the same place and size too.
+        tidy: As for `SceneComposer`; single things all have the same place and size too, and
+            everyday nouns are most of them.
         cache_mb: Bound of decoded sprites kept in memory, for each process. Three quarters are
             for scenes, which take 1 GB to have all of their 6,000 sprites at hand.
 
@@ -177,11 +181,15 @@ class PictureMixture:
                 tones.setdefault(columns["tone"][row] or "", []).append(row)
             else:
                 by_concept[columns["concept"][row]].add(row, weight)
-        for members in by_concept.values():
-            self.concepts.add(members, max(columns["weight"][row] for row in members.things))
+        for concept, members in by_concept.items():
+            weight = max(columns["weight"][row] for row in members.things)
+            if tidy and concept not in self.lexicon:
+                weight *= TIDY_OTHERS
+            self.concepts.add(members, weight)
         for person in self.by_role:
             self.concepts.add(person, 1.0)
-        self.shares = self.usable(SHARES if shares is None else shares)
+        usual = TIDY_SHARES if tidy else SHARES
+        self.shares = self.usable(usual if shares is None else shares)
 
     def usable(self, shares: Mapping[str, float]) -> Weighted:
         """The kinds that can be drawn."""
