@@ -95,7 +95,8 @@ class PictureMixture:
         packed: Pictures from `build images --pack`.
         size_px: Side of the square samples.
         seed: Of the whole stream.
-        shares: Of each kind; SHARES or TIDY_SHARES unless given. Kinds without pictures are left out.
+        shares: Of each kind; SHARES or TIDY_SHARES unless given. Kinds without pictures are left
+            out.
         styles: Sources whose pictures are drawn; all unless given.
         tidy: As for `SceneComposer`; single things all have the same place and size too, and
             everyday nouns are most of them.
