@@ -51,7 +51,9 @@ def choose(page: Page, label: str) -> None:
 
 
 def open_part(page: Page, name: str) -> None:
+    """Opens an accordion; what is typed while its parts are being put into the page is lost."""
     page.locator(f"#{name} > button").click()
+    page.wait_for_timeout(1_000)
 
 
 def set_steps(page: Page, number: int) -> None:
@@ -59,6 +61,7 @@ def set_steps(page: Page, number: int) -> None:
     box = page.get_by_label("number input for Steps")
     box.fill(str(number))
     box.press("Tab")
+    expect(page.get_by_label("range slider for Steps")).to_have_value(str(number))
 
 
 def seed_box(page: Page):
