@@ -331,6 +331,14 @@ def test_tidy_single_things_are_mostly_everyday_nouns(pictures):
     assert everyday[True] > everyday[False] + 0.1
 
 
+def test_tidy_pictures_are_captioned_in_all_languages_about_alike(pictures):
+    mixture = PictureMixture(Packed(pictures[1], "images"), size_px=64, tidy=True)
+    counts = Counter(mixture.sample(number).lang for number in range(200))
+    assert set(counts) == {"en", "fr", "de", "es"}
+    assert min(counts.values()) > 15
+    assert counts["en"] < 130
+
+
 def test_a_mixture_refuses_what_it_cannot_draw(pictures):
     packed = Packed(pictures[1], "images")
     with pytest.raises(UnknownNameError, match="no style among the packed pictures named 'cubist'"):

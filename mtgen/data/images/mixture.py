@@ -39,6 +39,8 @@ TIDY_OTHERS = 0.25
 """How often tidy pictures show what is no everyday noun (faces, flags, signs), against a noun."""
 
 LANGUAGE_SHARES = {"en": 0.75, "fr": 0.085, "de": 0.0825, "es": 0.0825}
+TIDY_LANGUAGE_SHARES = {"en": 0.46, "fr": 0.18, "de": 0.18, "es": 0.18}
+"""Of captions; a short run learns no words that it seldom reads."""
 STYLE_SAID = 0.6
 """Captions of single pictures that name the style."""
 
@@ -189,6 +191,9 @@ class PictureMixture:
             self.concepts.add(members, weight)
         for person in self.by_role:
             self.concepts.add(person, 1.0)
+        self.languages = Weighted()
+        for lang, share in (TIDY_LANGUAGE_SHARES if tidy else LANGUAGE_SHARES).items():
+            self.languages.add(lang, share)
         usual = TIDY_SHARES if tidy else SHARES
         self.shares = self.usable(usual if shares is None else shares)
 
@@ -212,7 +217,7 @@ class PictureMixture:
         """Sample `number` of the stream, from 0 up."""
         rng = random.Random(self.seed * 2**40 + number)
         kind = self.shares.draw(rng)
-        lang = LANGUAGE_DRAW.draw(rng)
+        lang = self.languages.draw(rng)
         if kind == "scene":
             assert self.composer is not None
             pixels, scene = self.composer.scene(int(rng.random() * 2**47), caption_langs=(lang,))
@@ -379,11 +384,6 @@ class Weighted:
     def draw(self, rng: random.Random) -> Any:
         place = bisect_right(self.ends, rng.random() * self.ends[-1])
         return self.things[min(place, len(self.things) - 1)]
-
-
-LANGUAGE_DRAW = Weighted()
-for _lang, _share in LANGUAGE_SHARES.items():
-    LANGUAGE_DRAW.add(_lang, _share)
 
 
 def open_mixture(folder: Path, **options: Any) -> PictureMixture:
