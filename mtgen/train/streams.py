@@ -134,6 +134,8 @@ def listed(folder: Path) -> Iterator[tuple[str, str | None, str | None]]:
     elif (table := folder / "metadata.jsonl").is_file():
         try:
             rows = [json.loads(line) for line in read_text(table).splitlines() if line.strip()]
+            if not all(isinstance(row, dict) for row in rows):
+                raise ValueError("a line holds something else")
         except ValueError as error:
             raise BadRequestError(f"{table} is not one JSON object a line ({error})") from None
     else:

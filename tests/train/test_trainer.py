@@ -360,9 +360,10 @@ def test_own_pictures_are_read_with_their_captions(tmp_path):
     with pytest.raises(BadRequestError, match="metadata.csv is not UTF-8"):
         captioned(tmp_path)
     (tmp_path / "metadata.csv").unlink()
-    (tmp_path / "metadata.jsonl").write_text("{")
-    with pytest.raises(BadRequestError, match="is not one JSON object a line"):
-        captioned(tmp_path)
+    for content in ("{", '["a.png", "red"]'):
+        (tmp_path / "metadata.jsonl").write_text(content)
+        with pytest.raises(BadRequestError, match="is not one JSON object a line"):
+            captioned(tmp_path)
     (tmp_path / "metadata.jsonl").unlink()
     (tmp_path / "b.txt").write_text("")
     with pytest.raises(BadRequestError, match="b.txt lacks a file name or a text"):
