@@ -13,7 +13,7 @@ from evals.judge.concepts import JudgedConcept, judged_concepts, question
 from evals.judge.corpus import scene_composer
 from evals.judge.detector import Detector
 from evals.judge.model import Judge
-from evals.judge.styles import JUDGED_STYLES
+from evals.judge.styles import JUDGED_STYLES, PROMPT_STYLES
 from evals.judge.wanted import faults, said_of
 from evals.metrics.stats import AGGREGATES, Score, bootstrap_ci
 from mtgen.data.images.mixture import PictureMixture
@@ -107,7 +107,7 @@ def real(mixture: PictureMixture, row: int) -> np.ndarray:
 
 
 def check_detector(detector: Detector, packed: Packed, limit: int | None = None) -> list[Score]:
-    """Share of real scenes that the detector finds exact, over all categories and for each.
+    """Share of real scenes in the prompts' styles found exact, over all categories and for each.
 
     Args:
         detector: To be checked.
@@ -116,7 +116,7 @@ def check_detector(detector: Detector, packed: Packed, limit: int | None = None)
     """
     mixture = PictureMixture(packed, size_px=SIZE_PX, cache_mb=16)
     nouns = frozenset(detector.config.nouns)
-    composer = scene_composer(packed, mixture, SIZE_PX, lambda style: True, nouns)
+    composer = scene_composer(packed, mixture, SIZE_PX, PROMPT_STYLES, nouns)
     overall: dict[str, list[float]] = {}
     by_category: dict[str, dict[str, list[float]]] = {name: {} for name in CATEGORIES}
     wrong = Counter()
@@ -128,7 +128,7 @@ def check_detector(detector: Detector, packed: Packed, limit: int | None = None)
             wrong.update(f"{category} {name}" for name in missed)
             hits[f"{number}"] = overall[f"{category} {number}"] = [float(not missed)]
     print("faults:", dict(wrong.most_common()) or "none", file=sys.stderr)
-    signature = f"scene_exact|first:{FIRST_SCENE}|size_px:{SIZE_PX}|by:scene|v:1"
+    signature = f"scene_exact|first:{FIRST_SCENE}|size_px:{SIZE_PX}|by:scene|v:2"
     return [
         share("scene_exact", overall, signature),
         *(share(f"scene_exact {name}", hits, signature) for name, hits in by_category.items()),

@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def scene_composer(
     packed: Packed,
     mixture: PictureMixture,
     size_px: int,
-    takes: Callable[[str], bool],
+    styles: Collection[str],
     concepts: frozenset[str] | None = None,
 ) -> SceneComposer:
     """Scenes of some styles and concepts; what is held out from the generator may be in them.
@@ -134,7 +134,7 @@ def scene_composer(
         packed: Pictures.
         mixture: The same, open.
         size_px: Side of the scenes.
-        takes: Whether a style is used.
+        styles: That are used.
         concepts: Code points; None for all nouns of the lexicon.
     """
     rows = mixture.rows
@@ -143,7 +143,7 @@ def scene_composer(
         for row, kind in enumerate(packed.column("kind"))
         if kind == "emoji"
         and rows["tone"][row] is None
-        and takes(rows["source"][row])
+        and rows["source"][row] in styles
         and rows["concept"][row] in mixture.lexicon
         and (concepts is None or rows["concept"][row] in concepts)
     ]

@@ -50,7 +50,7 @@ def make_reference(judge: Judge, packed: Packed, count: int = NUM_PICTURES) -> n
         if kind == "emoji" and concept in names and style in PROMPT_STYLES:
             rows[style][concept] = row
     nouns = frozenset(noun.codepoints for noun in common_nouns(mixture.lexicon))
-    composer = scene_composer(packed, mixture, SIZE_PX, lambda style: style in PROMPT_STYLES, nouns)
+    composer = scene_composer(packed, mixture, SIZE_PX, PROMPT_STYLES, nouns)
     rng = random.Random(FIRST_SINGLE)
     pictures, embedded = [], []
     for number in range(count):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from evals.judge.corpus import scene_composer
 from evals.judge.detector import Detector, DetectorConfig, heat_loss, heat_maps
 from evals.judge.model import from_bytes
+from evals.judge.styles import JUDGED_STYLES
 from evals.judge.training import train
 from mtgen.data.images.colours import COLOUR_NAMES
 from mtgen.data.images.grammar import MAX_COUNT
@@ -29,6 +31,13 @@ FRESH = 12
 POOL_SIZE = 6000
 """Scenes kept, 300 MB; the rest of a batch is drawn from them."""
 MIN_POOL = 8 * BATCH_SIZE
+CATEGORY_TURNS = (
+    "single", "colours", "two", "attribution", "counting", "colours", "position", "attribution",
+    "counting", "colours",
+)  # fmt: skip
+"""Of the scenes, in turn; nouns in colours that they never have are the hardest."""
+SWAPPED_SHARE = 0.25
+"""Of pictures whose channels change places, so that nouns are told by shape."""
 LEARNING_RATE, ADAM_RATE = 0.03, 3e-3
 SEED = 20261124
 _UNNAMED = -100  # what cross entropy leaves out
@@ -41,9 +50,9 @@ thing; colours, `_UNNAMED` where no name fits."""
 
 
 def open_composer(packed: Packed, config: DetectorConfig, size_px: int) -> SceneComposer:
-    """Scenes of the detector's nouns in all styles, held-out combinations among them."""
+    """Scenes of the detector's nouns in the styles that it judges, what is held out among them."""
     mixture = PictureMixture(packed, cache_mb=16)
-    return scene_composer(packed, mixture, size_px, lambda style: True, frozenset(config.nouns))
+    return scene_composer(packed, mixture, size_px, JUDGED_STYLES, frozenset(config.nouns))
 
 
 def truth_of(
@@ -75,7 +84,8 @@ class FreshScenes(Dataset):
             self.composer = open_composer(packed, self.config, self.config.size_px)
         pixels, truths = [], []
         for number in range(step * self.count, (step + 1) * self.count):
-            picture, scene = self.composer.scene(number, caption_langs=())
+            category = CATEGORY_TURNS[number % len(CATEGORY_TURNS)]
+            picture, scene = self.composer.scene(number, category, caption_langs=())
             pixels.append(torch.from_numpy(picture).permute(2, 0, 1))
             truths.append(truth_of(scene, self.config, self.config.size_px))
         boxes, nouns, colours = (
@@ -143,6 +153,19 @@ def worn(
         noise = rng.standard_normal((len(noisy), 3, size, size), np.float32)
         x[noisy] += 0.06 * torch.from_numpy(noise)
     return x.clamp_(-1, 1), boxes
+
+
+def swapped(
+    x: Float[Tensor, "B 3 H W"], colours: Int64[Tensor, "B 6"], rng: np.random.Generator
+) -> tuple[Float[Tensor, "B 3 H W"], Int64[Tensor, "B 6"]]:
+    """Red, green and blue of some pictures in another order; their things have no colours then."""
+    orders = [order for order in itertools.permutations(range(3)) if order != (0, 1, 2)]
+    chosen = np.flatnonzero(rng.random(len(x)) < SWAPPED_SHARE)
+    x, colours = x.clone(), colours.clone()
+    for row in chosen:
+        x[row] = x[row, list(orders[rng.integers(len(orders))])]
+    colours[torch.from_numpy(chosen)] = _UNNAMED
+    return x, colours
 
 
 def detector_loss(
@@ -213,6 +236,7 @@ def train_detector(
         rng = np.random.default_rng([SEED, number])
         pixels, boxes, nouns, colours = pool.batch(rng, BATCH_SIZE)
         x, boxes = worn(pixels, boxes, rng)
+        x, colours = swapped(x, colours, rng)
         with torch.autocast("cpu", torch.bfloat16):
             return detector_loss(detector, x, boxes, nouns, colours)
 

@@ -18,6 +18,7 @@ from evals.judge.train_detector import (
     Pool,
     detector_loss,
     open_composer,
+    swapped,
     train_detector,
     truth_of,
     worn,
@@ -112,7 +113,7 @@ def test_mirrored_scenes_have_mirrored_boxes(pack):
     dark = pixels.float() / 127.5 - 1
     seen, moved = worn(pixels, boxes, np.random.default_rng(0))
     assert seen.shape == pixels.shape
-    flipped = (moved[:, 0, 0] - boxes[:, 0, 0]).abs() > 1e-6
+    flipped = (moved[..., 0] - boxes[..., 0]).abs().amax(1) > 1e-6
     assert flipped.any()
     assert not flipped.all()
     assert torch.allclose(moved[flipped, :, 0], 1 - boxes[flipped, :, 0])
@@ -121,6 +122,18 @@ def test_mirrored_scenes_have_mirrored_boxes(pack):
         same = (seen[place] - dark[place]).abs().mean()
         other = (seen[place] - mirrored[place]).abs().mean()
         assert (other < same) == bool(flipped[place]) or abs(other - same) < 0.02
+
+
+def test_swapped_channels_take_the_names_of_colours_away(pack):
+    pixels, _, _, colours = FreshScenes(pack, TINY, 16)[0]
+    x = pixels.float()
+    other, unnamed = swapped(x, colours, np.random.default_rng(0))
+    is_same = (other == x).flatten(1).all(1)
+    assert is_same.any()
+    assert not is_same.all()
+    assert torch.equal(unnamed[is_same], colours[is_same])
+    assert (unnamed[~is_same] == -100).all()
+    assert torch.equal(other.sort(1).values, x.sort(1).values)
 
 
 def test_the_pool_keeps_the_newest_scenes_and_forgets_the_oldest(pack):

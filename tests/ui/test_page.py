@@ -37,7 +37,7 @@ def send(page: Page, text: str) -> None:
 def finished(page: Page) -> str:
     """Waits for the answer's end; gives the line of figures."""
     page.wait_for_selector("#prompt .submit-button")
-    expect(page.locator("#status")).to_contain_text("tokens")
+    expect(page.locator("#status")).to_contain_text("tokens", timeout=30_000)
     return page.inner_text("#status")
 
 
