@@ -1,4 +1,4 @@
-"""`python -m evals.judge train | check | reference`: the instruments that score pictures."""
+"""`python -m evals.judge train | check | select | reference`: what scores pictures."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from mtgen.cli import Parser, print_json, run
+from mtgen.errors import CacheWriteError
 from mtgen.requests import check_number
 
 WORK = Path("build/judge")
@@ -33,10 +34,13 @@ def build_parser() -> argparse.ArgumentParser:
     reference = commands.add_parser("reference", help="embed the real pictures of image-distance")
     reference.set_defaults(run=run_reference)
 
+    selecting = commands.add_parser("select", help="list the nouns that the judge can tell")
+    selecting.set_defaults(run=run_select)
+
     for command in (training, checking):
         command.add_argument("kind", choices=["judge", "detector"], help="the instrument")
         command.add_argument("--out", type=Path, help="the weights; default where evals look")
-    for command in (training, checking, reference):
+    for command in (training, checking, selecting, reference):
         command.add_argument(
             "--pack", type=Path, required=True, metavar="DIR",
             help="pictures from 'python -m mtgen.data build images --pack DIR'",
@@ -92,6 +96,24 @@ def run_check(options: argparse.Namespace) -> None:
     else:
         print(markdown_table(SCORE_HEADER, score_rows(scores)))
         print(f"bar {BAR:.0%}: {'reached' if passed else 'not reached'}", file=sys.stderr)
+
+
+def run_select(options: argparse.Namespace) -> None:
+    from evals.judge.check import select_nouns
+    from evals.judge.concepts import TOLD
+    from evals.judge.weights import load_judge
+    from mtgen.data.packed import Packed
+
+    nouns, asked = select_nouns(load_judge(), Packed(options.pack, "images"))
+    lines = [f"{noun.codepoints}\t{noun.words['en'][0].singular}\n" for noun in nouns]
+    try:
+        TOLD.write_text("".join(lines), "utf-8")
+    except OSError as error:
+        raise CacheWriteError(f"cannot write {TOLD}: {error.strerror}") from error
+    if options.json:
+        print_json({"nouns": str(TOLD), "told": len(nouns), "asked": asked})
+    else:
+        print(f"{TOLD}: {len(nouns)} of {asked} nouns")
 
 
 def run_reference(options: argparse.Namespace) -> None:

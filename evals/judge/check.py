@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from PIL import Image
 
-from evals.judge.concepts import JudgedConcept, judged_concepts, question
+from evals.judge.concepts import (
+    NUM_CAPTIONS,
+    JudgedConcept,
+    judged_concepts,
+    question,
+    told_nouns,
+)
 from evals.judge.corpus import scene_composer
 from evals.judge.detector import Detector
 from evals.judge.model import Judge
-from evals.judge.styles import JUDGED_STYLES, PROMPT_STYLES
+from evals.judge.styles import JUDGED_STYLES, PROMPT_STYLES, SELECTION_STYLE
 from evals.judge.wanted import faults, said_of
 from evals.metrics.stats import AGGREGATES, Score, bootstrap_ci
+from mtgen.data.images.lexicon import Noun
 from mtgen.data.images.mixture import PictureMixture
 from mtgen.data.images.scenes import CATEGORIES
 from mtgen.data.packed import Packed
@@ -29,6 +36,8 @@ FIRST_SCENE = 2**46
 """Training counts its scenes from 0."""
 SIZE_PX = 256
 """Of the pictures: as the generator draws them."""
+NUM_QUESTIONS = 3
+"""To the judge about a picture, before a noun is taken; other wrong answers in each."""
 
 
 def share(name: str, hits: Mapping[str, Sequence[float]], signature: str) -> Score:
@@ -61,31 +70,78 @@ def r_precision(
     return (similar[:, 0] > similar[:, 1:].max(1)).astype(float).tolist()
 
 
-def check_judge(judge: Judge, packed: Packed, limit: int | None = None) -> list[Score]:
-    """R-precision among 100 captions, over all judged styles and for each.
+def check_judge(
+    judge: Judge, packed: Packed, limit: int | None = None, nouns: Collection[str] | None = None
+) -> list[Score]:
+    """R-precision among 100 captions over the prompts' styles, for each, and over all nouns.
 
     Args:
         judge: To be checked.
         packed: Real pictures.
         limit: Only the first so many concepts.
+        nouns: Code points that are judged; those of `told_nouns` unless given.
     """
-    mixture = PictureMixture(packed, size_px=SIZE_PX, cache_mb=100)
+    mixture = PictureMixture(packed, size_px=SIZE_PX, cache_mb=100, tidy=True)
+    everything = judged_concepts(packed, mixture.lexicon)
+    rows_of = judged_rows(packed, mixture, everything)
+
+    def hits_of(concepts: Sequence[JudgedConcept]) -> dict[str, dict[str, list[float]]]:
+        by_style: dict[str, dict[str, list[float]]] = {style: {} for style in PROMPT_STYLES}
+        for concept in concepts[:limit]:
+            name = concept.noun.codepoints
+            rows = [r for r in rows_of[name] if mixture.rows["source"][r] in PROMPT_STYLES]
+            if not rows:
+                continue
+            pictures = [Image.fromarray(real(mixture, row)) for row in rows]
+            hits = r_precision(judge, pictures, question(concept, concepts, SEED))
+            for row, hit in zip(rows, hits, strict=True):
+                by_style[mixture.rows["source"][row]].setdefault(name, []).append(hit)
+        return by_style
+
+    def overall(by_style: Mapping[str, Mapping[str, list[float]]]) -> dict[str, list[float]]:
+        together: dict[str, list[float]] = defaultdict(list)
+        for hits in by_style.values():
+            for name, of_style in hits.items():
+                together[name] += of_style
+        return together
+
+    nouns = told_nouns() if nouns is None else nouns
+    told = hits_of(judged_concepts(packed, mixture.lexicon, nouns))
+    signature = f"r_precision@{NUM_CAPTIONS}|seed:{SEED}|size_px:{SIZE_PX}|by:concept|v:2"
+    return [
+        share("r_precision", overall(told), signature),
+        *(share(f"r_precision {style}", hits, signature) for style, hits in told.items()),
+        share("r_precision of all nouns", overall(hits_of(everything)), signature),
+    ]
+
+
+def select_nouns(
+    judge: Judge, packed: Packed, style: str = SELECTION_STYLE
+) -> tuple[list[Noun], int]:
+    """The nouns whose picture in one style the judge tells in each of NUM_QUESTIONS questions.
+
+    Args:
+        judge: To be asked.
+        packed: Real pictures.
+        style: That is looked at; `check_judge` looks at others.
+
+    Returns:
+        The nouns, in the lexicon's order, and of how many there was a picture.
+    """
+    mixture = PictureMixture(packed, size_px=SIZE_PX, cache_mb=100, tidy=True)
     concepts = judged_concepts(packed, mixture.lexicon)
     rows_of = judged_rows(packed, mixture, concepts)
-    overall: dict[str, list[float]] = {}
-    by_style: dict[str, dict[str, list[float]]] = {style: {} for style in JUDGED_STYLES}
-    for concept in concepts[:limit]:
-        name = concept.noun.codepoints
-        captions = question(concept, concepts, SEED)
-        pictures = [Image.fromarray(real(mixture, row)) for row in rows_of[name]]
-        overall[name] = r_precision(judge, pictures, captions)
-        for row, hit in zip(rows_of[name], overall[name], strict=True):
-            by_style[mixture.rows["source"][row]].setdefault(name, []).append(hit)
-    signature = f"r_precision@{len(captions)}|seed:{SEED}|size_px:{SIZE_PX}|by:concept|v:1"
-    return [
-        share("r_precision", overall, signature),
-        *(share(f"r_precision {style}", hits, signature) for style, hits in by_style.items()),
-    ]
+    told, asked = [], 0
+    for concept in concepts:
+        rows = [r for r in rows_of[concept.noun.codepoints] if mixture.rows["source"][r] == style]
+        if not rows:
+            continue
+        asked += 1
+        pictures = [Image.fromarray(real(mixture, row)) for row in rows]
+        questions = (question(concept, concepts, f"select {n}") for n in range(NUM_QUESTIONS))
+        if all(min(r_precision(judge, pictures, captions)) for captions in questions):
+            told.append(concept.noun)
+    return told, asked
 
 
 def judged_rows(
@@ -102,7 +158,7 @@ def judged_rows(
 
 
 def real(mixture: PictureMixture, row: int) -> np.ndarray:
-    """A real picture as the generator is trained on it, `SIZE_PX` a side; the same every time."""
+    """A real picture as the mixture lays it out, `SIZE_PX` a side; the same every time."""
     return mixture.picture(row, "en", 2**39 + row).pixels
 
 

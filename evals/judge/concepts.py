@@ -9,7 +9,10 @@ Pictures of one *group* are never taken for wrong answers to each other's captio
 *Judged* are the nouns of the lexicon: things that people ask for, with a proper name in four
 languages. Faces and gestures, flags, letters and signs, moon phases and clocks stay out: their
 names describe a meaning ("face with steam from nose"), or tell apart what pictures hardly do. A
-noun is judged when at least MIN_TRAINING_STYLES styles of the judge's own side draw it.
+noun is judged when at least MIN_TRAINING_STYLES styles of the judge's own side draw it, and the
+judge told its picture in one more style (`evals.judge.check.select_nouns`): some
+things look alike in every drawing, and a judge that is wrong about real pictures says nothing of
+generated ones.
 
 Wrong answers for one judged noun are other judged nouns that are not *related*: neither is among
 the other's CLDR keywords (a duck is a bird, a rose is a flower) or names.
@@ -20,8 +23,9 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from evals.judge.styles import JUDGED_STYLES, MIN_TRAINING_STYLES, TRAINING_STYLES
 from mtgen.data.images.grammar import Description, Thing, caption
@@ -32,6 +36,8 @@ from mtgen.errors import SettingError
 CLOCKS = re.compile(r"1f5(5[0-9a-f]|6[0-7])")
 NUM_CAPTIONS = 100
 """Of one question to the judge: the true one and 99 wrong ones."""
+TOLD = Path(__file__).parent / "told_nouns.tsv"
+"""Written by `python -m evals.judge select`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +84,15 @@ def groups(rows: Mapping[str, Sequence]) -> dict[str, str]:
     return {concept: root(concept) for concept in concepts}
 
 
-def judged_concepts(packed: Packed, lexicon: Lexicon | None = None) -> list[JudgedConcept]:
+def judged_concepts(
+    packed: Packed, lexicon: Lexicon | None = None, among: Collection[str] | None = None
+) -> list[JudgedConcept]:
     """The nouns that are judged, in the lexicon's order.
+
+    Args:
+        packed: Pictures.
+        lexicon: Read unless given.
+        among: Code points; all that enough styles draw unless given.
 
     Raises:
         SettingError: the pictures hold fewer than NUM_CAPTIONS of them.
@@ -98,6 +111,7 @@ def judged_concepts(packed: Packed, lexicon: Lexicon | None = None) -> list[Judg
         for noun in lexicon
         if len(styles[noun.codepoints].intersection(TRAINING_STYLES)) >= MIN_TRAINING_STYLES
         and styles[noun.codepoints].intersection(JUDGED_STYLES)
+        and (among is None or noun.codepoints in among)
     ]
     if len(nouns) < NUM_CAPTIONS:
         raise SettingError(
@@ -122,6 +136,12 @@ def judged_concepts(packed: Packed, lexicon: Lexicon | None = None) -> list[Judg
         )
         for noun in nouns
     ]
+
+
+def told_nouns() -> frozenset[str]:
+    """Code points of the nouns that the shipped judge can tell."""
+    lines = TOLD.read_text("utf-8").splitlines()
+    return frozenset(line.split("\t")[0] for line in lines)
 
 
 def _english(noun: Noun) -> frozenset[str]:

@@ -127,6 +127,7 @@ def scene_composer(
     size_px: int,
     styles: Collection[str],
     concepts: frozenset[str] | None = None,
+    tidy: bool = False,
 ) -> SceneComposer:
     """Scenes of some styles and concepts; what is held out from the generator may be in them.
 
@@ -136,6 +137,7 @@ def scene_composer(
         size_px: Side of the scenes.
         styles: That are used.
         concepts: Code points; None for all nouns of the lexicon.
+        tidy: As for `SceneComposer`.
     """
     rows = mixture.rows
     kept = [
@@ -149,7 +151,7 @@ def scene_composer(
     ]
     store = SpriteStore([mixture.store.sprites[row] for row in kept], cache_mb=600)
     return SceneComposer(
-        store, mixture.lexicon, size_px=size_px, exclude_held_out=False,
+        store, mixture.lexicon, size_px=size_px, exclude_held_out=False, tidy=tidy,
         unflippable={
             rows["concept"][row] for row in kept if rows["group"][row] not in MIRRORED_GROUPS
         },

@@ -1,7 +1,8 @@
 """Embeddings of real pictures, frozen, against which generated ones are measured.
 
 Half are single things in the styles that prompts ask for, half are scenes of them, composed from
-seeds far from those of the generator's training. They are made with one judge and of use with it
+seeds far from those of the generator's training; laid out tidily, as `--preset small` learns them.
+They are made with one judge and of use with it
 alone; `python -m evals.judge reference` makes them again.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import defaultdict
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from evals.judge.concepts import judged_concepts
+from evals.judge.concepts import judged_concepts, told_nouns
 from evals.judge.corpus import scene_composer
 from evals.judge.model import Judge
 from evals.judge.scoring import scaled
@@ -36,21 +38,34 @@ SIZE_PX = 256
 _BATCH = 100
 
 
-def make_reference(judge: Judge, packed: Packed, count: int = NUM_PICTURES) -> np.ndarray:
+def make_reference(
+    judge: Judge,
+    packed: Packed,
+    count: int = NUM_PICTURES,
+    nouns: Collection[str] | None = None,
+) -> np.ndarray:
     """Embeds real pictures: first the single things, then as many scenes.
+
+    Args:
+        judge: That embeds them.
+        packed: Real pictures.
+        count: Of them.
+        nouns: Code points of single things; those of `told_nouns` unless given.
 
     Returns:
         Unit vectors, `count` by D.
     """
-    mixture = PictureMixture(packed, size_px=SIZE_PX, cache_mb=50)
-    names = {concept.noun.codepoints for concept in judged_concepts(packed, mixture.lexicon)}
+    mixture = PictureMixture(packed, size_px=SIZE_PX, cache_mb=50, tidy=True)
+    nouns = told_nouns() if nouns is None else nouns
+    concepts = judged_concepts(packed, mixture.lexicon, nouns)
+    names = {concept.noun.codepoints for concept in concepts}
     rows: dict[str, dict[str, int]] = defaultdict(dict)
     for row, kind in enumerate(packed.column("kind")):
         concept, style = mixture.rows["concept"][row], mixture.rows["source"][row]
         if kind == "emoji" and concept in names and style in PROMPT_STYLES:
             rows[style][concept] = row
-    nouns = frozenset(noun.codepoints for noun in common_nouns(mixture.lexicon))
-    composer = scene_composer(packed, mixture, SIZE_PX, PROMPT_STYLES, nouns)
+    common = frozenset(noun.codepoints for noun in common_nouns(mixture.lexicon))
+    composer = scene_composer(packed, mixture, SIZE_PX, PROMPT_STYLES, common, tidy=True)
     rng = random.Random(FIRST_SINGLE)
     pictures, embedded = [], []
     for number in range(count):

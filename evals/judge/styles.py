@@ -23,3 +23,5 @@ MIN_TRAINING_STYLES = 3
 """A concept is judged when at least so many styles on the training side draw it."""
 PROMPT_STYLES = ("twemoji", "noto", "fluent-emoji-flat", "fluent-emoji-3d")
 """Which of the judged styles prompts name, and real pictures are compared in."""
+SELECTION_STYLE = "fluent-emoji"
+"""The judged style left over: whose pictures say which nouns the judge can tell."""

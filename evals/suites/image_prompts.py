@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from evals.judge.concepts import JudgedConcept, judged_concepts, question
+from evals.judge.concepts import JudgedConcept, judged_concepts, question, told_nouns
 from evals.judge.styles import PROMPT_STYLES
 from evals.judge.wanted import said_of
 from evals.suites.base import DATA, ImageSample
@@ -163,7 +163,7 @@ def prompt_composer(
 def write(packed: Packed, folder: Path = DATA) -> list[Path]:
     """Writes all files and their hashes."""
     mixture = PictureMixture(packed, cache_mb=16)
-    concepts = judged_concepts(packed, mixture.lexicon)
+    concepts = judged_concepts(packed, mixture.lexicon, told_nouns())
     held_out = HeldOut.read()
     styles: dict[str, set[str]] = defaultdict(set)
     for concept, style in zip(mixture.rows["concept"], mixture.rows["source"], strict=True):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from evals.judge import weights
-from evals.judge.check import check_judge
+from evals.judge.check import check_judge, select_nouns
 from evals.judge.concepts import NUM_CAPTIONS, groups, judged_concepts, question
 from evals.judge.corpus import odds, open_corpus
 from evals.judge.model import Judge, JudgeConfig, to_pixels
@@ -34,6 +34,7 @@ from evals.judge.training import follow
 from evals.judge.training import rate_at as usual_rate_at
 from evals.judge.words import Bags, features
 from mtgen.data.images.held_out import TWIN_STYLES
+from mtgen.data.images.lexicon import Lexicon
 from mtgen.data.images.sources import EMOJI_SETS
 from mtgen.data.packed import Packed
 from mtgen.errors import ConfigError, CorruptedFileError, SettingError, WeightsNotFoundError
@@ -42,6 +43,7 @@ from tests.evals.tiny_pictures import STYLES, write_pack
 
 TINY = JudgeConfig(size_px=16, widths=(16, 32), blocks=(0, 1), n_word=32, n_embd=32)
 STEPS = 100
+DRAWN = frozenset(noun.codepoints for noun in Lexicon.read().nouns[:120])
 
 
 @pytest.fixture(scope="module")
@@ -257,8 +259,14 @@ def test_a_tiny_judge_learns_to_tell_pictures_of_unseen_styles(pack, corpus):
         for optimizer in optimizers:
             optimizer.step()
     assert shown["captions"] > 0.8, shown
-    [score, *_] = check_judge(naming.judge.eval(), Packed(pack, "images"), limit=40)
-    assert score.value > 0.25, score  # chance: 0.01
+    judge, packed = naming.judge.eval(), Packed(pack, "images")
+    overall, *_, unselected = check_judge(judge, packed, nouns=DRAWN)
+    assert overall.value > 0.25, overall  # chance: 0.01
+    assert overall.value == unselected.value
+    told, asked = select_nouns(judge, packed, "noto")
+    assert 0 < len(told) < asked <= len(DRAWN)
+    fewer = DRAWN - {told[0].codepoints}
+    assert check_judge(judge, packed, nouns=fewer)[0].n_scored < overall.n_scored
 
 
 def test_muon_brings_all_singular_values_near_one():
@@ -330,11 +338,13 @@ def test_training_is_given_minutes_resumes_and_is_checked(pack, tmp_path, capsys
     judge = weights.load_judge(out)
     assert not torch.equal(judge.pictures.out.weight, first)
     assert judge.config == TINY
-    scores = check_judge(judge, Packed(pack, "images"), limit=4)
+    scores = check_judge(judge, Packed(pack, "images"), limit=4, nouns=DRAWN)
     assert scores[0].name == "r_precision"
     assert scores[0].ci95
     assert 4 <= scores[0].n_scored <= 12
-    assert {score.name for score in scores[1:]} == {f"r_precision {s}" for s in JUDGED_STYLES}
+    assert [score.name for score in scores[1:]] == [
+        *(f"r_precision {style}" for style in PROMPT_STYLES), "r_precision of all nouns"
+    ]  # fmt: skip
     unseen = next(score for score in scores if score.name.endswith("fluent-emoji-3d"))
     assert (unseen.value, unseen.n_scored) == (None, 0)  # the tiny pictures have none
     assert set(STYLES) & set(JUDGED_STYLES)
@@ -378,7 +388,8 @@ def test_mistakes_are_one_sentence(shell, arguments, code, sentence):
     assert done.stderr.count("\n") == 1
 
 
-def test_the_command_answers_in_json(shell, pack, tmp_path):
+def test_the_command_answers_in_json(shell, tmp_path):
+    pack = write_pack(tmp_path, num_nouns=180)  # so that 100 are among those that it can tell
     out = tmp_path / "judge.safetensors"
     save_weights(out, Judge(TINY), TINY, kind="judge")
     done = shell(
