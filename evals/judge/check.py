@@ -19,7 +19,7 @@ from evals.judge.concepts import (
 from evals.judge.corpus import scene_composer
 from evals.judge.detector import Detector
 from evals.judge.model import Judge
-from evals.judge.styles import JUDGED_STYLES, PROMPT_STYLES, SELECTION_STYLE
+from evals.judge.styles import PROMPT_STYLES, SELECTION_STYLE
 from evals.judge.wanted import faults, said_of
 from evals.metrics.stats import AGGREGATES, Score, bootstrap_ci
 from mtgen.data.images.lexicon import Noun
@@ -83,14 +83,13 @@ def check_judge(
     """
     mixture = PictureMixture(packed, size_px=SIZE_PX, cache_mb=100, tidy=True)
     everything = judged_concepts(packed, mixture.lexicon)
-    rows_of = judged_rows(packed, mixture, everything)
+    rows_of = rows_by_concept(packed, mixture, PROMPT_STYLES)
 
     def hits_of(concepts: Sequence[JudgedConcept]) -> dict[str, dict[str, list[float]]]:
         by_style: dict[str, dict[str, list[float]]] = {style: {} for style in PROMPT_STYLES}
         for concept in concepts[:limit]:
             name = concept.noun.codepoints
-            rows = [r for r in rows_of[name] if mixture.rows["source"][r] in PROMPT_STYLES]
-            if not rows:
+            if not (rows := rows_of[name]):
                 continue
             pictures = [Image.fromarray(real(mixture, row)) for row in rows]
             hits = r_precision(judge, pictures, question(concept, concepts, SEED))
@@ -130,30 +129,29 @@ def select_nouns(
     """
     mixture = PictureMixture(packed, size_px=SIZE_PX, cache_mb=100, tidy=True)
     concepts = judged_concepts(packed, mixture.lexicon)
-    rows_of = judged_rows(packed, mixture, concepts)
+    rows_of = rows_by_concept(packed, mixture, (style,))
     told, asked = [], 0
     for concept in concepts:
-        rows = [r for r in rows_of[concept.noun.codepoints] if mixture.rows["source"][r] == style]
-        if not rows:
+        if not (rows := rows_of[concept.noun.codepoints]):
             continue
         asked += 1
         pictures = [Image.fromarray(real(mixture, row)) for row in rows]
-        questions = (question(concept, concepts, f"select {n}") for n in range(NUM_QUESTIONS))
-        if all(min(r_precision(judge, pictures, captions)) for captions in questions):
+        captions = question(concept, concepts, "select 0")
+        for number in range(1, NUM_QUESTIONS):  # the true one is the same in each
+            captions += question(concept, concepts, f"select {number}")[1:]
+        if all(r_precision(judge, pictures, captions)):
             told.append(concept.noun)
     return told, asked
 
 
-def judged_rows(
-    packed: Packed, mixture: PictureMixture, concepts: Sequence[JudgedConcept]
+def rows_by_concept(
+    packed: Packed, mixture: PictureMixture, styles: Collection[str]
 ) -> dict[str, list[int]]:
-    """Rows of the judged styles by concept."""
-    wanted = {concept.noun.codepoints for concept in concepts}
+    """Rows of emoji of some styles, by their code points."""
     found: dict[str, list[int]] = defaultdict(list)
     for row, kind in enumerate(packed.column("kind")):
-        concept, style = mixture.rows["concept"][row], mixture.rows["source"][row]
-        if kind == "emoji" and concept in wanted and style in JUDGED_STYLES:
-            found[concept].append(row)
+        if kind == "emoji" and mixture.rows["source"][row] in styles:
+            found[mixture.rows["concept"][row]].append(row)
     return found
 
 

@@ -10,9 +10,8 @@ Pictures of one *group* are never taken for wrong answers to each other's captio
 languages. Faces and gestures, flags, letters and signs, moon phases and clocks stay out: their
 names describe a meaning ("face with steam from nose"), or tell apart what pictures hardly do. A
 noun is judged when at least MIN_TRAINING_STYLES styles of the judge's own side draw it, and the
-judge told its picture in one more style (`evals.judge.check.select_nouns`): some
-things look alike in every drawing, and a judge that is wrong about real pictures says nothing of
-generated ones.
+judge told its picture in one more style (`evals.judge.check.select_nouns`): some things look alike
+in every drawing, and a judge that is wrong about real pictures says nothing of generated ones.
 
 Wrong answers for one judged noun are other judged nouns that are not *related*: neither is among
 the other's CLDR keywords (a duck is a bird, a rose is a flower) or names.
