@@ -1,4 +1,4 @@
-"""`python -m mtgen text | image | bench`: the model in the shell."""
+"""`python -m mtgen text | translate | image | bench`: the model in the shell."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from pathlib import Path
 
 from mtgen.cli import Parser, print_json, run
 from mtgen.errors import BadRequestError, CacheWriteError
-from mtgen.requests import ImageGeneration, ImageRequest, TextRequest, Timings
+from mtgen.requests import (
+    LANGUAGES,
+    ImageGeneration,
+    ImageRequest,
+    TextRequest,
+    Timings,
+    TranslationGeneration,
+    TranslationRequest,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -29,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
     text.add_argument("--json", action="store_true", help="one JSON object on standard output")
     text.set_defaults(run=run_text)
 
+    add_translate(commands)
     add_image(commands)
 
     bench = commands.add_parser(
@@ -47,6 +56,39 @@ def build_parser() -> argparse.ArgumentParser:
             help="checkpoint folder instead of the pinned trunk",
         )  # fmt: skip
     return parser
+
+
+def add_translate(commands: argparse._SubParsersAction) -> None:
+    """The command `translate`."""
+    translate = commands.add_parser(
+        "translate",
+        help="translate a text or a file",
+        description="Translates between English, French, German and Spanish.",
+    )
+    add = translate.add_argument
+    add("text", nargs="?", help="what to translate; '-' reads standard input")
+    add("--to", dest="target", required=True, metavar="LANG", help="en, fr, de or es")
+    add("--from", dest="source", metavar="LANG", help="the same; found out unless given")
+    add("--file", type=Path, metavar="FILE",
+        help="translate a file: .txt, .md, .srt, .vtt, .po, .csv or .docx")  # fmt: skip
+    add("--column", metavar="NAME", help="of a .csv: which column, by name or number")
+    add("-o", "--out", type=Path, metavar="FILE",
+        help="where the file goes; without it NAME.LANG.TYPE beside the original")  # fmt: skip
+    add("--glossary", type=Path, metavar="CSV",
+        help="two columns: a term, and what it must become")  # fmt: skip
+    fields = {field.name: field.default for field in dataclasses.fields(TranslationRequest)}
+    add("--beams", dest="num_beams", type=int, default=fields["num_beams"], metavar="N",
+        help="hypotheses that are followed; 1 is greedy and fastest (default: %(default)s)",
+    )  # fmt: skip
+    add("--alternatives", dest="num_alternatives", type=int, default=0, metavar="N",
+        help="other translations, up to 4")  # fmt: skip
+    add("--temperature", type=float, default=fields["temperature"], metavar="T",
+        help="above 0: sample instead of searching (default: %(default)s)")  # fmt: skip
+    add("--seed", type=int, metavar="S", help="makes the same sample again")
+    add("--json", action="store_true", help="one JSON object on standard output")
+    add("--weights", metavar="PATH", default=None,
+        help="folder of trained experts instead of those of this release")  # fmt: skip
+    translate.set_defaults(run=run_translate)
 
 
 def add_image(commands: argparse._SubParsersAction) -> None:
@@ -128,6 +170,88 @@ def summary(timings: Timings, seed: int) -> str:
     speed = f" at {timings.tokens_per_s:.1f} tokens/s" if timings.tokens_per_s else ""
     first = f", first after {timings.first_token_s:.2f} s" if count else ""
     return f"{count} token{'s' if count != 1 else ''}{speed}{first}, seed {seed}"
+
+
+def run_translate(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    import mtgen
+    from mtgen.documents import open_document, read_glossary, translated_name
+
+    if (options.text is None) == (options.file is None):
+        raise BadRequestError("give a text, '-' for standard input, or --file with a file")
+    names = ("target", "source", "num_beams", "num_alternatives", "temperature", "seed")
+    settings = {name: getattr(options, name) for name in names}
+    if options.glossary is not None:
+        settings["glossary"] = read_glossary(options.glossary.name, read_bytes(options.glossary))
+    document = out = None
+    if options.file is None:
+        request = TranslationRequest(text=typed(options.text), **settings)
+        stream = mtgen.load(options.trunk, weights=options.weights).translation_stream(request)
+    else:
+        content = read_bytes(options.file)
+        document = open_document(options.file.name, content, column=options.column)
+        out = options.out or options.file.with_name(
+            translated_name(options.file.name, options.target)
+        )
+        if out.is_dir() or not out.parent.is_dir():
+            raise BadRequestError(f"{out} must be a file in a folder that is there")
+        if options.out is None and out.exists():
+            raise BadRequestError(f"{out} is there already; name another file with -o")
+        TranslationRequest(text="-", **settings)  # refuses bad settings before the model loads
+        pipeline = mtgen.load(options.trunk, weights=options.weights)
+        stream = pipeline.document_stream(document, **settings)
+    with tqdm(total=None, desc="translating", unit="sentence", disable=None) as bar:
+        for progress in stream:
+            bar.total = progress.num_sentences
+            bar.update(progress.num_done - bar.n)
+    generation = stream.generation
+    if document is not None and out is not None:
+        write_bytes(out, document.written(stream.pieces))
+    for note in (*getattr(document, "notes", ()), *notes_of(generation)):
+        print(f"note: {note}", file=sys.stderr)
+    if options.json:
+        print_json(generation.as_dict() | ({"file": str(out)} if out else {}))
+    elif out:
+        print(out)
+    else:
+        print(generation.text, *generation.alternatives, sep="\n")
+
+
+def notes_of(generation: TranslationGeneration) -> list[str]:
+    """What a person should know of a translation, the language and the sentences' notes."""
+    source = generation.request.source
+    notes = list(generation.notes)
+    if generation.detected is not None and source is not None:
+        notes.append(f"from {LANGUAGES[source]} (found out, {generation.detected:.0%} sure)")
+    if generation.via:
+        notes.append(f"translated by way of {LANGUAGES[generation.via]}")
+    notes += [f"{note} ({s.source[:60]})" for s in generation.sentences for note in s.notes]
+    return notes
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        BadRequestError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BadRequestError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file.
+
+    Raises:
+        CacheWriteError: it cannot be written.
+    """
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise CacheWriteError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def run_image(options: argparse.Namespace) -> None:

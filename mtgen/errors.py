@@ -6,6 +6,7 @@ MtgenError
 │   ├── InvalidTextError     lone surrogates, control characters
 │   ├── SettingError         a number out of its range, an unknown option
 │   ├── PromptTooLongError
+│   ├── LanguageError        a text whose language cannot be told
 │   ├── PictureError         a file that is no picture of ours
 │   └── UnknownNameError     no suite, metric or model of that name
 ├── ConfigError              a checkpoint that this code cannot run
@@ -51,6 +52,10 @@ class SettingError(BadRequestError):
 
 class PromptTooLongError(BadRequestError):
     """Prompt and answer together do not fit into the model's context."""
+
+
+class LanguageError(BadRequestError):
+    """The language of a text cannot be told, or is none that is translated."""
 
 
 class PictureError(BadRequestError):

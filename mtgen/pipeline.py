@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mtgen.engine import LlamaRuntime
+from mtgen.engine.linear import Updates
 from mtgen.engine.runtime import release_free_memory, use_all_cores
-from mtgen.errors import PromptTooLongError, SettingError, UnknownNameError
+from mtgen.errors import EmptyPromptError, PromptTooLongError, SettingError, UnknownNameError
 from mtgen.model.checkpoint import (
     load_autoencoder,
     load_image_expert,
     load_picture_tokenizer,
+    load_translation_expert,
 )
 from mtgen.model.files import (
     AUTOENCODER,
     IMAGE_EXPERT,
     PICTURE_TOKENIZER,
+    TRANSLATION_EXPERT,
     WEIGHTS,
     trained_styles,
 )
@@ -33,10 +36,16 @@ from mtgen.requests import (
     ImageRequest,
     Precision,
     TextRequest,
+    TranslationGeneration,
+    TranslationRequest,
     check_text,
 )
 from mtgen.tasks.image import ImageStream, Painters
 from mtgen.tasks.text import PREFILL_CHUNK, TextStream
+from mtgen.tasks.translate import TranslationStream
+
+if TYPE_CHECKING:
+    from mtgen.documents import Document
 
 
 class Pipeline:
@@ -59,6 +68,9 @@ class Pipeline:
         """Where the trained experts lie."""
         self._experts_lock = threading.Lock()
         self._painters: Painters | None = None
+        self._translation: list[Updates] | None = None
+        self.translation_model = self.model
+        """The same with the fingerprint of the translation expert, once that is loaded."""
         self.image_model = self.model
         """The same with the fingerprint of what draws pictures, once that is loaded."""
 
@@ -151,6 +163,75 @@ class Pipeline:
         """Draws a prompt; see `image_stream` for the arguments and errors."""
         return self.image_stream(request, **settings).generation
 
+    def translation_expert(self) -> list[Updates]:
+        """The translation expert's updates of each layer, read when first needed.
+
+        Raises:
+            WeightsNotFoundError: its file is missing.
+            CorruptedFileError: it is damaged, or does not fit the trunk.
+        """
+        with self._experts_lock:
+            if self._translation is None:
+                path = self.weights / TRANSLATION_EXPERT
+                self._translation = load_translation_expert(
+                    self.runtime.config, self.runtime.cache_dtype, path
+                )
+                self.translation_model = f"{self.model}+translation-{sha256_of_all([path])[:8]}"
+                release_free_memory()
+            return self._translation
+
+    def translation_stream(
+        self,
+        request: TranslationRequest | str,
+        *,
+        stop: threading.Event | None = None,
+        **settings: Any,
+    ) -> TranslationStream:
+        """Starts to translate; iterate over the progress, then read `.generation`.
+
+        Args:
+            request: A `TranslationRequest`, or the text with its settings as keywords.
+            stop: Ends the stream within one token once it is set, as `.stop()` does.
+            **settings: Fields of `TranslationRequest`.
+
+        Raises:
+            BadRequestError: the request cannot be served; nothing was translated.
+            TrunkError: the expert's weights cannot be had.
+        """
+        request = as_request(TranslationRequest, request, settings)
+        expert = self.translation_expert()
+        return TranslationStream(
+            request, self.runtime, self.tokenizer, expert, self.translation_model, stop
+        )
+
+    def document_stream(
+        self, document: Document, *, stop: threading.Event | None = None, **settings: Any
+    ) -> TranslationStream:
+        """Starts to translate a document; `document.written(stream.pieces)` is the new file.
+
+        Args:
+            document: As `mtgen.documents.open_document` reads it.
+            stop: See `translation_stream`.
+            **settings: Fields of `TranslationRequest` beside its text.
+
+        Raises:
+            BadRequestError: there is nothing to translate in it, or as `translation_stream`.
+        """
+        if not document.pieces:
+            raise EmptyPromptError("the document holds nothing to translate")
+        request = as_request(TranslationRequest, "\n".join(document.pieces), settings)
+        expert = self.translation_expert()
+        return TranslationStream(
+            request, self.runtime, self.tokenizer, expert, self.translation_model, stop,
+            document.pieces,
+        )  # fmt: skip
+
+    def translate(
+        self, request: TranslationRequest | str, **settings: Any
+    ) -> TranslationGeneration:
+        """Translates a text; see `translation_stream` for the arguments and errors."""
+        return self.translation_stream(request, **settings).generation
+
     def log_likelihood(self, text: str) -> Float[Tensor, " N"]:
         """Natural-log probability of each token of plain text, given those before it.
 
@@ -178,7 +259,7 @@ class Pipeline:
         return torch.cat(parts)
 
 
-AnyRequest = TypeVar("AnyRequest", TextRequest, ImageRequest)
+AnyRequest = TypeVar("AnyRequest", TextRequest, ImageRequest, TranslationRequest)
 
 
 def as_request(
@@ -190,8 +271,9 @@ def as_request(
         BadRequestError: both were given, or settings that do not exist or are out of range.
     """
     if isinstance(request, str):
+        what = "text" if kind is TranslationRequest else "prompt"
         try:
-            return kind(prompt=request, **settings)
+            return kind(**{what: request}, **settings)
         except TypeError as error:
             raise SettingError(f"unknown setting: {error}") from None
     if settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import unicodedata
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,6 +29,13 @@ MAX_GUIDANCE = 20.0
 MAX_IMAGES = 4
 IMAGE_SIZES = (256, 128)
 """Sides in pixels that pictures are offered in."""
+LANGUAGES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish"}
+"""What is translated from and into, by ISO 639-1 code."""
+MAX_TRANSLATION = 200_000
+"""Characters of one request."""
+MAX_ALTERNATIVES = 4
+MAX_GLOSSARY = 500
+"""Terms."""
 
 Role = Literal["system", "user", "assistant"]
 Precision = Literal["packed", "float32"]
@@ -231,6 +239,156 @@ class ImageRequest:
         object.__setattr__(self, "temperature", float(self.temperature))
         if self.seed is not None:
             check_number("seed", self.seed, 0, MAX_SEED, integer=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationRequest:
+    """Asks for a translation of a text of any length."""
+
+    text: str
+    """What to translate; line breaks and what stands between sentences are kept."""
+    target: str
+    """Key of LANGUAGES."""
+    source: str | None = None
+    """Key of LANGUAGES; None finds out."""
+    num_beams: int = 4
+    """Hypotheses that are followed, 1..8; 1 is greedy."""
+    length_penalty: float = 1.0
+    """Exponent of the length by which a hypothesis' log-probability is divided, -2..2."""
+    temperature: float = 0.0
+    """0 searches with beams; above it, up to 2, samples instead."""
+    top_p: float = 0.9
+    """Where it samples: the smallest set of tokens that holds this probability."""
+    num_alternatives: int = 0
+    """Other translations of each sentence, 0..4."""
+    glossary: tuple[tuple[str, str], ...] = ()
+    """Terms, each with what it must become; a term that stays as it is stands twice."""
+    seed: int | None = None
+    """0..2**32-1; None draws one, which the `TranslationGeneration` carries."""
+
+    def __post_init__(self) -> None:
+        check_text(self.text, "text to translate")
+        if len(self.text) > MAX_TRANSLATION:
+            raise PromptTooLongError(
+                f"the text has {len(self.text):,} characters and up to {MAX_TRANSLATION:,} are "
+                "translated at once; send it in parts"
+            )
+        check_language(self.target, "target")
+        if self.source is not None:
+            check_language(self.source, "source")
+        if self.source == self.target:
+            raise SettingError(
+                f"source and target are both {LANGUAGES[self.target]}; choose two languages"
+            )
+        check_number("num_beams", self.num_beams, 1, 8, integer=True)
+        check_number("length_penalty", self.length_penalty, -2, 2)
+        check_number("temperature", self.temperature, 0, MAX_TEMPERATURE)
+        check_number("top_p", self.top_p, 0, 1, open_low=True)
+        check_number("num_alternatives", self.num_alternatives, 0, MAX_ALTERNATIVES, integer=True)
+        object.__setattr__(self, "glossary", tuple(tuple(term) for term in self.glossary))
+        check_glossary(self.glossary)
+        if self.seed is not None:
+            check_number("seed", self.seed, 0, MAX_SEED, integer=True)
+
+
+def check_language(code: Any, what: str) -> None:
+    """Refuses what is no key of LANGUAGES.
+
+    Raises:
+        UnknownNameError: so it is; names those that are.
+    """
+    if code not in LANGUAGES:
+        raise UnknownNameError(f"{what} language", str(code), LANGUAGES)
+
+
+def check_glossary(terms: tuple[tuple[str, ...], ...]) -> None:
+    """Refuses terms that could not be looked for.
+
+    Raises:
+        SettingError: too many, not in pairs, empty, several lines, or one with two meanings.
+    """
+    if len(terms) > MAX_GLOSSARY:
+        raise SettingError(f"the glossary has {len(terms)} terms; up to {MAX_GLOSSARY} are read")
+    meanings: dict[str, str] = {}
+    for number, term in enumerate(terms, 1):
+        if len(term) != 2 or not all(isinstance(s, str) and s.strip() for s in term):
+            raise SettingError(
+                f"term {number} of the glossary must be a term and its translation, got {term!r}"
+            )
+        if any("\n" in side or len(side) > 100 for side in term):
+            raise SettingError(
+                f"term {number} of the glossary must be one line of up to 100 characters"
+            )
+        if meanings.setdefault(term[0].casefold(), term[1]) != term[1]:
+            raise SettingError(f"the glossary gives {term[0]!r} two translations; keep one")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslatedSentence:
+    """One sentence and what became of it."""
+
+    source: str
+    text: str
+    """The source itself where it was not reached before the request was cancelled."""
+    alternatives: tuple[str, ...] = ()
+    """Others, best first."""
+    confidence: float | None = None
+    """Mean probability of its tokens by the model, geometric, 0..1; None where it was not
+    translated, or put together from parts."""
+    notes: tuple[str, ...] = ()
+    """What the user should know, such as a glossary's term that was put in by force."""
+    done: bool = True
+    """False where the request was cancelled before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationTimings:
+    """Seconds and counts of one translation."""
+
+    num_sentences: int
+    """Translated; repeated ones count each time."""
+    num_new_tokens: int
+    """Of the chosen translations."""
+    first_sentence_s: float
+    """From the request to the first sentence that was ready."""
+    total_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationGeneration:
+    """A translation with all that is needed to make it again."""
+
+    text: str
+    request: TranslationRequest
+    """The request with the source language and the seed that were really used."""
+    sentences: tuple[TranslatedSentence, ...]
+    """In the order of the text."""
+    via: str | None
+    """The language in between where a pair of languages is translated in two steps."""
+    finish_reason: FinishReason
+    """`length` where a sentence was cut at the limit."""
+    timings: TranslationTimings
+    model: str
+    """Name of the trunk and of the translation expert."""
+    alternatives: tuple[str, ...] = ()
+    """The whole text made of the sentences' alternatives, best first."""
+    detected: float | None = None
+    """Confidence in the source language, 0..1, where it was found out."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+    marks: tuple[str, ...] = field(default=())
+    """Machine-made marks applied to the output."""
+
+    @property
+    def confidence(self) -> float | None:
+        """Of all sentences, weighted by their length in characters, geometric."""
+        known = [(len(s.source), s.confidence) for s in self.sentences if s.confidence]
+        total = sum(count for count, _ in known)
+        return math.exp(sum(n * math.log(c) for n, c in known) / total) if total else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: every field, and the confidence."""
+        return dataclasses.asdict(self) | {"confidence": self.confidence}
 
 
 @dataclass(frozen=True, kw_only=True)

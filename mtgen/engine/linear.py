@@ -6,6 +6,7 @@ of weights read, so the 4-bit kernel wins; at many rows by arithmetic, so bf16 m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +17,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mtgen.errors import CorruptedFileError
+
+Updates = Mapping[str, tuple[Tensor, Tensor]]
+"""By matrix of one layer: factors `R K` and `N R` whose product is added to its `N K`."""
 
 GROUP = 32
 """Columns that share a scale in a 4-bit matrix."""

@@ -8,30 +8,64 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from mtgen.engine.linear import Checkpoint, Int8Head, Linear, QuantisedMatrix, pack
+from mtgen.engine.linear import Checkpoint, Int8Head, Linear, QuantisedMatrix, Updates, pack
 from mtgen.errors import ConfigError, SettingError
 from mtgen.model.config import TrunkConfig
 
 
 class KVCache:
-    """Keys and values of one stream; belongs to one request and dies with it."""
+    """Keys and values of a batch of streams; belongs to one request and dies with it."""
 
-    def __init__(self, config: TrunkConfig, capacity: int, dtype: torch.dtype) -> None:
-        shape = (config.n_layer, 1, config.n_kv_head, capacity, config.head_dim)
-        self.keys: Float[Tensor, "L 1 G P D"] = torch.empty(shape, dtype=dtype)
-        self.values: Float[Tensor, "L 1 G P D"] = torch.empty(shape, dtype=dtype)
+    def __init__(
+        self,
+        config: TrunkConfig,
+        capacity: int,
+        dtype: torch.dtype,
+        padding: Int64[Tensor, " B"] | None = None,
+    ) -> None:
+        """An empty cache.
+
+        Args:
+            config: Of the trunk.
+            capacity: Positions of each stream.
+            dtype: Of keys and values.
+            padding: How many of the first positions of each stream mean nothing, so that streams
+                of unequal lengths end together; None is one stream without any.
+        """
+        batch = 1 if padding is None else len(padding)
+        shape = (config.n_layer, batch, config.n_kv_head, capacity, config.head_dim)
+        self.keys: Float[Tensor, "L B G P D"] = torch.empty(shape, dtype=dtype)
+        self.values: Float[Tensor, "L B G P D"] = torch.empty(shape, dtype=dtype)
+        self.padding = padding
         self.capacity = capacity
         self.length = 0
         """Positions filled so far."""
+
+    def select(self, rows: Int64[Tensor, " N"]) -> None:
+        """Goes on with these streams, in this order; a stream may be taken several times."""
+        if self.padding is None:
+            raise ValueError("a cache of one stream has no rows to select")
+        same = torch.equal(rows, torch.arange(self.keys.shape[1]))
+        if same:
+            return
+        self.padding = self.padding[rows]
+        for name in ("keys", "values"):
+            held: Tensor = getattr(self, name)
+            chosen = held[:, rows, :, : self.length]
+            if held.shape[1] != len(rows):
+                held = held.new_empty((held.shape[0], len(rows), *held.shape[2:]))
+                setattr(self, name, held)
+            held[:, :, :, : self.length] = chosen
 
 
 @runtime_checkable
@@ -41,22 +75,29 @@ class Runtime(Protocol):
     config: TrunkConfig
     precision: str
 
-    def new_cache(self, capacity: int) -> KVCache:
-        """An empty cache for up to `capacity` positions."""
+    def new_cache(self, capacity: int, padding: Int64[Tensor, " B"] | None = None) -> KVCache:
+        """An empty cache for up to `capacity` positions of one stream, or of a padded batch."""
         ...
 
     def forward(
-        self, ids: Int64[Tensor, " T"], cache: KVCache, *, all_logits: bool = False
-    ) -> Float[Tensor, "R V"]:
-        """Appends `ids` to the stream.
+        self,
+        ids: Int64[Tensor, "*B T"],
+        cache: KVCache,
+        *,
+        all_logits: bool = False,
+        expert: Sequence[Updates] | None = None,
+    ) -> Float[Tensor, "*B R V"]:
+        """Appends `ids` to the streams.
 
         Args:
-            ids: Token ids, at least one; their keys and values are added to `cache`.
-            cache: The stream so far.
+            ids: Token ids, at least one, of one stream or of each of a batch; their keys and
+                values are added to `cache`.
+            cache: The streams so far.
             all_logits: Return logits after every id, not only after the last.
+            expert: Low-rank updates of each layer.
 
         Returns:
-            float32 logits; R is len(ids) with `all_logits`, else 1.
+            float32 logits; R is T with `all_logits`, else 1.
         """
         ...
 
@@ -152,62 +193,100 @@ class LlamaRuntime:
             down=fused("mlp.down_proj"),
         )
 
-    def new_cache(self, capacity: int) -> KVCache:
-        """An empty cache for up to `capacity` positions."""
-        return KVCache(self.config, capacity, self.cache_dtype)
+    def new_cache(self, capacity: int, padding: Int64[Tensor, " B"] | None = None) -> KVCache:
+        """See `Runtime.new_cache`."""
+        return KVCache(self.config, capacity, self.cache_dtype, padding)
 
     @torch.inference_mode()
     def forward(
-        self, ids: Int64[Tensor, " T"], cache: KVCache, *, all_logits: bool = False
-    ) -> Float[Tensor, "R V"]:
+        self,
+        ids: Int64[Tensor, "*B T"],
+        cache: KVCache,
+        *,
+        all_logits: bool = False,
+        expert: Sequence[Updates] | None = None,
+    ) -> Float[Tensor, "*B R V"]:
         """See `Runtime.forward`."""
-        if cache.length + len(ids) > cache.capacity:
+        if cache.length + ids.shape[-1] > cache.capacity:
             raise ValueError(f"cache of {cache.capacity} positions is full at {cache.length}")
         with self._turn:
-            return self._forward(ids, cache, all_logits)
+            logits = self._forward(ids if ids.ndim == 2 else ids[None], cache, all_logits, expert)
+        return logits if ids.ndim == 2 else logits[0]
 
-    def _forward(self, ids: Tensor, cache: KVCache, all_logits: bool) -> Tensor:
+    def _forward(
+        self, ids: Tensor, cache: KVCache, all_logits: bool, expert: Sequence[Updates] | None
+    ) -> Tensor:
         config, eps = self.config, self.config.rms_norm_eps
         n_query, n_kv = config.n_head, config.n_kv_head
         group, head_dim = n_query // n_kv, config.head_dim
-        start, length = cache.length, len(ids)
+        batch, length = ids.shape
+        start = cache.length
         end = start + length
-        rotations = self.rotations[start:end]
-        # One new position sees everything; several see only what is before them.
-        mask = None
-        if length > 1:
-            mask = torch.ones(length, end, dtype=torch.bool).tril_(start)
+        rotations, mask = self.rotations[start:end], None
+        if cache.padding is not None:
+            places = torch.arange(start, end) - cache.padding[:, None]
+            rotations = self.rotations[places.clamp_(min=0)]
+        if length > 1 or cache.padding is not None:
+            mask = visible(start, length, cache.padding)
 
-        residual = self.embedding.rows(ids).dense()
+        def product(name: str, x: Tensor) -> Tensor:
+            linear: Linear = getattr(layer, name)
+            x = x.to(linear.dtype)
+            y = linear(x)
+            if name in updates:
+                down, up = updates[name]
+                y = y + F.linear(F.linear(x, down), up)
+            return y
+
+        residual = self.embedding.rows(ids.flatten()).dense()
         for index, layer in enumerate(self.layers):
+            updates: Updates = {} if expert is None else expert[index]
             x = F.rms_norm(residual, residual.shape[-1:], layer.attn_norm, eps)
-            qkv = layer.qkv(x.to(layer.qkv.dtype)).view(length, -1, head_dim)
-            turned = torch.view_as_complex(qkv[:, : n_query + n_kv].float().unflatten(-1, (-1, 2)))
+            qkv = product("qkv", x).view(batch, length, -1, head_dim)
+            turned = torch.view_as_complex(
+                qkv[:, :, : n_query + n_kv].float().unflatten(-1, (-1, 2))
+            )
             turned = torch.view_as_real(turned * rotations).flatten(-2).to(qkv.dtype)
             keys, values = cache.keys[index], cache.values[index]
-            keys[0, :, start:end] = turned[:, n_query:].transpose(0, 1)
-            values[0, :, start:end] = qkv[:, n_query + n_kv :].transpose(0, 1)
+            keys[:, :, start:end] = turned[:, :, n_query:].transpose(1, 2)
+            values[:, :, start:end] = qkv[:, :, n_query + n_kv :].transpose(1, 2)
             keys, values = keys[:, :, :end], values[:, :, :end]
             if length == 1:  # the queries of one group read the same keys: make them one batch
-                queries = turned[:, :n_query].view(1, n_kv, group, head_dim)
-                mixed = F.scaled_dot_product_attention(queries, keys, values)
+                queries = turned[:, 0, :n_query].view(batch, n_kv, group, head_dim)
+                mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
             else:
-                queries = turned[:, :n_query].transpose(0, 1).unsqueeze(0)
+                queries = turned[:, :, :n_query].transpose(1, 2)
                 mixed = F.scaled_dot_product_attention(
                     queries, keys, values, attn_mask=mask, enable_gqa=True
                 )
                 mixed = mixed.transpose(1, 2)
-            mixed = mixed.reshape(length, n_query * head_dim)
-            residual += layer.out(mixed)
+            residual += product("out", mixed.reshape(batch * length, n_query * head_dim))
 
             x = F.rms_norm(residual, residual.shape[-1:], layer.ffn_norm, eps)
-            gate, up = layer.gate_up(x.to(layer.gate_up.dtype)).chunk(2, dim=-1)
-            residual += layer.down(F.silu(gate) * up)
+            gate, up = product("gate_up", x).chunk(2, dim=-1)
+            residual += product("down", F.silu(gate) * up)
         cache.length = end
+        residual = residual.view(batch, length, -1)
         if not all_logits:
-            residual = residual[-1:]
+            residual = residual[:, -1:]
         x = F.rms_norm(residual, residual.shape[-1:], self.norm, eps)
-        return self.head(x.to(self.head.dtype)).float()
+        logits = self.head(x.flatten(0, 1).to(self.head.dtype)).float()
+        return logits.view(batch, -1, logits.shape[-1])
+
+
+def visible(start: int, length: int, padding: Int64[Tensor, " B"] | None) -> Bool[Tensor, "*B T P"]:
+    """Which positions each of `length` new ones sees: what is before it and no padding.
+
+    A position in the padding sees itself, as a softmax over nothing has no value.
+    """
+    end = start + length
+    seen = torch.ones(length, end, dtype=torch.bool).tril_(start)
+    if padding is None:
+        return seen
+    places = torch.arange(end)
+    real = places >= padding[:, None, None, None]
+    itself = places == torch.arange(start, end)[:, None]
+    return seen & real | itself
 
 
 def release_free_memory() -> None:

@@ -13,12 +13,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mtgen.engine.linear import Updates
 from mtgen.errors import CacheWriteError, CorruptedFileError, WeightsNotFoundError
 from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
 from mtgen.model.config import TrunkConfig
-from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER, WEIGHTS
+from mtgen.model.files import (
+    AUTOENCODER,
+    IMAGE_EXPERT,
+    PICTURE_TOKENIZER,
+    TRANSLATION_EXPERT,
+    WEIGHTS,
+)
 from mtgen.model.image_expert import ImageExpert, ImageExpertConfig
 from mtgen.model.picture_tokenizer import PictureTokenizer, PictureTokenizerConfig
+from mtgen.model.transformer import LowRankConfig, LowRankExpert
 
 Config = TypeVar("Config")
 Module = TypeVar("Module", bound=nn.Module)
@@ -120,6 +128,26 @@ def load_picture_tokenizer(
 def load_image_expert(trunk: TrunkConfig, path: Path = WEIGHTS / IMAGE_EXPERT) -> ImageExpert:
     """The trained image expert; errors as `read_weights`."""
     return _load(path, ImageExpertConfig, lambda config: ImageExpert(config, trunk))
+
+
+def load_translation_expert(
+    trunk: TrunkConfig, dtype: torch.dtype, path: Path = WEIGHTS / TRANSLATION_EXPERT
+) -> list[Updates]:
+    """The trained translation expert's updates of each layer; errors as `read_weights`.
+
+    Args:
+        trunk: Shape of the trunk beside which it was trained.
+        dtype: To compute in.
+        path: Of the file.
+
+    Raises:
+        ConfigError: it was trained beside a trunk of another shape.
+    """
+    expert = _load(path, LowRankConfig, lambda config: LowRankExpert(config, trunk))
+    return [
+        {name: (down.to(dtype), up.to(dtype)) for name, (down, up) in expert.updates(layer).items()}
+        for layer in range(trunk.n_layer)
+    ]
 
 
 def _load(path: Path, kind: type[Config], make: Callable[[Config], Module]) -> Module:

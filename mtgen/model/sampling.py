@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+import threading
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mtgen.engine.linear import Updates
+from mtgen.engine.runtime import Runtime
+from mtgen.model.beam import Hypothesis, read_batch
 from mtgen.requests import MAX_SEED
 
 SHORTLIST = 256
@@ -50,3 +56,79 @@ def sample_token(
         total = top.cumsum(0)
     kept = int((total < top_p).sum()) + 1
     return int(index[torch.multinomial(top[:kept], 1, generator=generator)])
+
+
+@torch.inference_mode()
+def sample_batch(
+    runtime: Runtime,
+    prompts: Sequence[Sequence[int]],
+    *,
+    eos_ids: Collection[int],
+    max_new_tokens: Sequence[int],
+    num_samples: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    expert: Sequence[Updates] | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[tuple[int, list[Hypothesis]]]:
+    """Continuations drawn at random, several of each prompt.
+
+    Each has a source of randomness of its own, by the seed, the prompt and its number, so that
+    it does not depend on what else is in the batch.
+
+    Args:
+        runtime: The trunk.
+        prompts: Token ids.
+        eos_ids: Tokens that end a continuation.
+        max_new_tokens: Limit of each prompt.
+        num_samples: Continuations of each prompt.
+        temperature: See `sample_token`.
+        top_p: See `sample_token`.
+        seed: 0..2**32-1.
+        expert: Low-rank updates of each layer.
+        stop: Ends the work before the next step once it is set.
+
+    Yields:
+        The number of a prompt, with its continuations as they were drawn; `log_prob` is that of
+        the model itself, and `score` the same by token.
+    """
+    generators = []
+    for prompt in prompts:
+        name = hashlib.sha256(f"{seed}:{list(prompt)}".encode()).digest()
+        first = int.from_bytes(name[:6], "big")
+        generators += [seeded(first + number) for number in range(num_samples)]
+    cache, logits = read_batch(runtime, prompts, max(max_new_tokens), expert)
+    rows = torch.arange(len(prompts)).repeat_interleave(num_samples)
+    cache.select(rows)
+    logits = logits[rows]
+    streams = list(range(len(rows)))
+    ids: list[list[int]] = [[] for _ in streams]
+    log_probs = [0.0] * len(streams)
+    done: list[list[Hypothesis | None]] = [[None] * num_samples for _ in prompts]
+    while streams:
+        going, tokens = [], []
+        scores = logits.log_softmax(-1)
+        for row, stream in enumerate(streams):
+            token = sample_token(logits[row], temperature, top_p, generators[stream])
+            log_probs[stream] += float(scores[row, token])
+            place, number = divmod(stream, num_samples)
+            ended = token in eos_ids
+            if not ended:
+                ids[stream].append(token)
+            if not ended and len(ids[stream]) < max_new_tokens[place]:
+                going.append(row)
+                tokens.append([token])
+                continue
+            count = len(ids[stream]) + ended
+            done[place][number] = Hypothesis(
+                tuple(ids[stream]), log_probs[stream] / count, log_probs[stream], ended
+            )
+            if found := [h for h in done[place] if h is not None]:
+                if len(found) == num_samples:
+                    yield place, found
+        if not going or (stop is not None and stop.is_set()):
+            return
+        cache.select(torch.tensor(going))
+        streams = [streams[row] for row in going]
+        logits = runtime.forward(torch.tensor(tokens), cache, expert=expert)[:, -1]

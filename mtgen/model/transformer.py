@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtgen.engine.linear import Checkpoint
+from mtgen.engine.linear import Checkpoint, Updates
 from mtgen.engine.runtime import pairs_from_halves
 from mtgen.errors import CacheWriteError, ConfigError
 from mtgen.model.config import TrunkConfig
@@ -88,12 +88,10 @@ class LowRankExpert(nn.Module):
                 self.down[f"{layer}_{name}"] = nn.Parameter(a)
                 self.up[f"{layer}_{name}"] = nn.Parameter(torch.zeros(rows, config.rank))
 
-    def add(self, layer: int, name: str, x: Tensor, y: Tensor) -> Tensor:
-        """`y` with this expert's update of one matrix, applied to the matrix's input `x`."""
-        key = f"{layer}_{name}"
-        if key not in self.down:
-            return y
-        return y + self.scale * F.linear(F.linear(x, self.down[key]), self.up[key])
+    def updates(self, layer: int) -> Updates:
+        """The pairs of low-rank factors of one layer, by name of the matrix that they update."""
+        keys = {name: f"{layer}_{name}" for name in self.config.matrices}
+        return {name: (self.down[key], self.scale * self.up[key]) for name, key in keys.items()}
 
 
 def matrix_shapes(config: TrunkConfig) -> dict[str, tuple[int, int]]:
@@ -108,10 +106,11 @@ def matrix_shapes(config: TrunkConfig) -> dict[str, tuple[int, int]]:
 
 
 class TrunkLayer(nn.Module):
-    """Weights of one layer."""
+    """One layer of the trunk."""
 
     def __init__(self, config: TrunkConfig, biased: bool) -> None:
         super().__init__()
+        self.config = config
         shapes = matrix_shapes(config)
         self.attn_norm = nn.Parameter(torch.ones(config.n_embd))
         self.ffn_norm = nn.Parameter(torch.ones(config.n_embd))
@@ -119,6 +118,53 @@ class TrunkLayer(nn.Module):
             rows, columns = shapes[name]
             bias = biased and name == "qkv"
             setattr(self, name, nn.Linear(columns, rows, bias=bias, device="meta"))
+
+    def product(self, name: str, x: Tensor, updates: Updates) -> Tensor:
+        """One of MATRICES times `x`, with its update if there is one."""
+        y = getattr(self, name)(x)
+        if name not in updates:
+            return y
+        down, up = updates[name]
+        return y + F.linear(F.linear(x, down), up)
+
+    def norm(self, weight: Tensor, x: Tensor) -> Tensor:
+        """RMSNorm in the type of `x`: in float32, which autocast chooses, twice the time."""
+        return F.rms_norm(x, weight.shape, weight.to(x.dtype), self.config.rms_norm_eps)
+
+    def heads(
+        self, residual: Float[Tensor, "B T C"], updates: Updates
+    ) -> Sequence[Float[Tensor, "B G T D"]]:
+        """Queries, keys and values before any rotation."""
+        config = self.config
+        qkv = self.product("qkv", self.norm(self.attn_norm, residual), updates)
+        heads = qkv.view(*residual.shape[:2], -1, config.head_dim).transpose(1, 2)
+        return heads.split([config.n_head, config.n_kv_head, config.n_kv_head], dim=1)
+
+    def forward(
+        self,
+        residual: Float[Tensor, "B T C"],
+        turns: Float[Tensor, "T R 2"],
+        mask: Float[Tensor, "T T"],
+        updates: Updates,
+    ) -> tuple[Float[Tensor, "B T C"], Tensor, Tensor]:
+        """The residual after this layer, and its keys (not rotated) and values, `B G T D`.
+
+        Attention is spelled out: at the lengths of sentences two products of matrices take a
+        fraction of the time of torch's fused kernel on a CPU.
+        """
+        config = self.config
+        b, t = residual.shape[:2]
+        query, key, value = self.heads(residual, updates)
+        group = config.n_head // config.n_kv_head
+        q = rotate(query, turns).reshape(b, config.n_kv_head, group * t, config.head_dim)
+        scores = q @ rotate(key, turns).transpose(2, 3) * config.head_dim**-0.5
+        shares = (scores.view(b, -1, group, t, t).float() + mask).softmax(-1).to(value.dtype)
+        mixed = shares.view(b, config.n_kv_head, group * t, t) @ value
+        mixed = mixed.view(b, config.n_head, t, -1).transpose(1, 2).reshape(b, t, -1)
+        residual = residual + self.product("out", mixed, updates)
+        x = self.norm(self.ffn_norm, residual)
+        gate, up = self.product("gate_up", x, updates).chunk(2, -1)
+        return residual + self.product("down", F.silu(gate) * up, updates), key, value
 
 
 @dataclass
@@ -238,44 +284,27 @@ class TrunkModel(nn.Module):
             collect: Layers whose keys and values to return.
             stop_after: Last layer to run; all unless given.
         """
-        config = self.config
-        b, t = ids.shape
-        n_query, n_kv = config.n_head, config.n_kv_head
+        config, t = self.config, ids.shape[1]
         if self._turns is None or len(self._turns) < t or self._turns.device != ids.device:
             pairs = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
             places = torch.arange(max(t, 256), dtype=torch.float32)
             turns = rotations(torch.outer(places, config.rope_theta**-pairs))
             self._turns = turns.to(ids.device)
         turns = self._turns[:t]
+        mask = torch.full((t, t), -torch.inf, device=ids.device).triu(1)
         collected: KeysValues = {}
         residual = F.embedding(ids, self.embedding)
-
-        def apply(layer: nn.Module, index: int, name: str, x: Tensor) -> Tensor:
-            y = getattr(layer, name)(x)
-            return y if expert is None else expert.add(index, name, x, y)
-
-        def norm(weight: Tensor) -> Tensor:
-            # not in float32, which autocast would choose: twice the time on a CPU
-            return F.rms_norm(
-                residual, weight.shape, weight.to(residual.dtype), config.rms_norm_eps
-            )
-
         for index, layer in enumerate(self.layers):
             assert isinstance(layer, TrunkLayer)
-            qkv = apply(layer, index, "qkv", norm(layer.attn_norm))
-            heads = qkv.view(b, t, -1, config.head_dim).transpose(1, 2)
-            query, key, value = heads.split([n_query, n_kv, n_kv], dim=1)
+            updates = {} if expert is None else expert.updates(index)
+            if index == stop_after:
+                if index in collect:
+                    _, key, value = layer.heads(residual, updates)
+                    collected[index] = (key, value)
+                break
+            residual, key, value = layer(residual, turns, mask, updates)
             if index in collect:
                 collected[index] = (key, value)
-            if index == stop_after:
-                break
-            mixed = F.scaled_dot_product_attention(
-                rotate(query, turns), rotate(key, turns), value, is_causal=True, enable_gqa=True
-            )
-            mixed = mixed.transpose(1, 2).reshape(b, t, -1)
-            residual = residual + apply(layer, index, "out", mixed)
-            gate, up = apply(layer, index, "gate_up", norm(layer.ffn_norm)).chunk(2, -1)
-            residual = residual + apply(layer, index, "down", F.silu(gate) * up)
         return TrunkOutput(residual, collected)
 
     def logits(self, hidden: Float[Tensor, "N C"]) -> Float[Tensor, "N V"]:

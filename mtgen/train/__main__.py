@@ -23,7 +23,7 @@ if typing.TYPE_CHECKING:
     from mtgen.train.streams import Share
 
 VALIDATION_SEED = 2**32
-"""Of the pictures whose loss is watched: other draws than those of any run."""
+"""Of the data whose loss is watched: other draws than those of any run."""
 MAY_CHANGE = ("lr", "low_rank_lr", "trunk_lr", "weight_decay", "commit")
 """Settings with which a run may go on that it was not begun with."""
 
@@ -86,7 +86,7 @@ def build_parser() -> Parser:
             group.add_argument(flag, type=kinds[field.name])
         elif field.name == "styles":
             group.add_argument(flag, metavar="A,B", help="sources of pictures; all: an empty text")
-        elif field.name == "optimizer":
+        elif field.name.endswith("optimizer"):
             group.add_argument(flag, choices=("muon", "adamw"))
     for field in ("n_layer", "n_embd", "n_ff"):
         group.add_argument(
@@ -203,8 +203,9 @@ def open_sources(
             )  # fmt: skip
     if config.translate_weight:
         pairs = PackedPairs(options.pack) if own is None else CsvPairs(own, tokenizer)
-        sources.pairs = TranslationStream(
-            pairs, tokenizer, config.translate_batch, share, config.seed
+        sources.pairs, sources.validation_pairs = (
+            TranslationStream(pairs, tokenizer, config.translate_batch, share, seed)
+            for seed in (config.seed, VALIDATION_SEED)
         )
     if config.text_weight:
         sources.text = TextStream(options.pack, tokenizer, config.text_batch, share, config.seed)

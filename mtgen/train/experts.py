@@ -42,6 +42,13 @@ class Losses:
     counts: dict[str, Tensor]
 
 
+def summed_cross_entropy(
+    scores: Float[Tensor, "N V"], targets: Int64[Tensor, " N"], smoothing: float
+) -> Float[Tensor, ""]:
+    """Sum of the cross-entropies in nats, label-smoothed (arXiv:1512.00567, section 7)."""
+    return F.cross_entropy(scores.float(), targets, reduction="sum", label_smoothing=smoothing)
+
+
 class Experts(nn.Module):
     """What is trained, with the trunk that it stands on.
 
@@ -71,11 +78,24 @@ class Experts(nn.Module):
         self.translation = (
             LowRankExpert(config.low_rank, trunk.config) if config.translate_weight else None
         )
+        self.cross_entropy = summed_cross_entropy
         self.trunk.requires_grad_(config.unfreeze)
         if config.unfreeze and not (config.text_weight or config.translate_weight):
             network = self.image or self.picture_tokenizer
             assert network is not None
             self._freeze_after(max(network.trunk_layers))
+
+    def compile_layers(self) -> None:
+        """Compiles what is trained and what gradients pass through; batches differ in length."""
+        layers: list[nn.Module] = []
+        for network in (self.image, self.picture_tokenizer if self.config.tokens_weight else None):
+            if network is not None:
+                layers += [*network.blocks, network.head]
+        if self.config.translate_weight or self.config.text_weight:
+            layers += self.trunk.layers
+            self.cross_entropy = torch.compile(summed_cross_entropy, dynamic=True)
+        for layer in layers:
+            layer.compile(dynamic=True)
 
     def _freeze_after(self, last: int) -> None:
         """Freezes what nothing reads: all that comes after a layer's keys and values."""
@@ -204,8 +224,5 @@ class Experts(nn.Module):
         """Sum of the cross-entropies of the targets, and their number."""
         learned = batch.targets != IGNORED
         hidden = self.trunk(batch.ids, expert=expert).hidden[learned]
-        scores = self.trunk.logits(hidden).float()
-        loss = F.cross_entropy(
-            scores, batch.targets[learned], reduction="sum", label_smoothing=smoothing
-        )
+        loss = self.cross_entropy(self.trunk.logits(hidden), batch.targets[learned], smoothing)
         return loss, learned.sum().float()

@@ -43,6 +43,7 @@ SETTINGS = "config.json"
 COMPILE_MINUTES = 15.0
 """Shortest CPU run that is compiled: it takes over a minute, and then 1.7 times the speed."""
 VALIDATION_PICTURES = 128
+VALIDATION_PAIRS = 256
 RING = 64
 """Prepared batches of pictures that are kept for reuse."""
 
@@ -58,6 +59,7 @@ class Sources:
     validation: PictureStream | None = None
     """Other draws of the same mixture; their loss is measured with the averaged weights."""
     pairs: TranslationStream | None = None
+    validation_pairs: TranslationStream | None = None
     text: TextStream | None = None
 
 
@@ -114,10 +116,8 @@ class Trainer:
         self.autoencoder = autoencoder
         if autoencoder is not None:
             autoencoder.to(self.device).requires_grad_(False)
-        if config.draws and self._worth_compiling():
-            network = self.drawing
-            for layer in (*network.blocks, network.head):
-                layer.compile(dynamic=True)  # prompts differ in length
+        if self._worth_compiling():
+            self.experts.compile_layers()
         self.trained = {n: p for n, p in self.experts.named_parameters() if p.requires_grad}
         self.optimizers = self._optimizers()
         model, *optimizers = accelerator.prepare(self.experts, *self.optimizers)
@@ -128,6 +128,7 @@ class Trainer:
         self.elapsed_s = 0.0
         self.ring: deque[Prepared] = deque(maxlen=RING if config.reuse > 1 else 1)
         self.validation: list[Prepared] = []
+        self.validation_pairs: list[TokenBatch] = []
         self.totals: dict[str, float] = {}
         self._rng = np.random.default_rng
         self._resume()
@@ -150,6 +151,7 @@ class Trainer:
         config = self.config
         groups: dict[str, list[nn.Parameter]] = {
             "muon": [],
+            "low_rank_muon": [],
             "image": [],
             "low_rank": [],
             "trunk": [],
@@ -158,7 +160,8 @@ class Trainer:
             if name.startswith("trunk."):
                 groups["trunk"].append(parameter)
             elif name.startswith("translation."):
-                groups["low_rank"].append(parameter)
+                by_muon = config.low_rank_optimizer == "muon"
+                groups["low_rank_muon" if by_muon else "low_rank"].append(parameter)
             elif config.optimizer == "muon" and parameter.ndim == 2 and LAYER.search(name):
                 groups["muon"].append(parameter)
             else:
@@ -175,13 +178,17 @@ class Trainer:
                     by_adam, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
                 )
             )
-        if groups["muon"]:
-            muon = torch.optim.Muon(
-                groups["muon"], lr=config.lr, weight_decay=config.weight_decay,
-                adjust_lr_fn="match_rms_adamw",
-            )  # fmt: skip
-            muon.param_groups[0]["peak"] = config.lr
-            found.append(muon)
+        by_muon = [
+            {"params": groups[name], "lr": rate, "peak": rate}
+            for name, rate in (("muon", config.lr), ("low_rank_muon", config.low_rank_lr))
+            if groups[name]
+        ]
+        if by_muon:
+            found.append(
+                torch.optim.Muon(
+                    by_muon, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+                )
+            )
         return found
 
     # --- batches -------------------------------------------------------------------------
@@ -247,6 +254,9 @@ class Trainer:
             other = self.sources.validation(0)
             batches = max(1, VALIDATION_PICTURES // self.config.image_batch)
             self.validation = [self._prepare_pictures(n, other) for n in range(batches)]
+        if (draws := self.sources.validation_pairs) is not None:
+            batches = max(1, VALIDATION_PAIRS // draws.batch)
+            self.validation_pairs = [self._to_device(draws(step)) for step in range(batches)]
         report = Report(self)
         saved = sheeted = self.elapsed_s
         while self.done() < 1:
@@ -425,16 +435,27 @@ class Trainer:
             parameter.copy_(weights[name])
 
     @torch.no_grad()
-    def validate(self) -> float | None:
-        """Loss of this process's validation pictures in nats, with the averaged weights."""
-        if not self.validation:
-            return None
+    def validate(self) -> dict[str, float]:
+        """Losses in nats, with the averaged weights, of this process's validation data.
+
+        Of pictures by place, of translations by target token, without label smoothing.
+        """
+        losses: dict[str, float] = {}
         with self.averaged_weights(), self.accelerator.autocast():
-            losses = [
-                self.experts.picture_losses(batch, prompts, step=0)
-                for batch, prompts in self.validation
-            ]
-        return float(torch.cat(losses).mean())
+            if self.validation:
+                by_place = [
+                    self.experts.picture_losses(batch, prompts, step=0)
+                    for batch, prompts in self.validation
+                ]
+                losses["validation"] = float(torch.cat(by_place).mean())
+            if self.validation_pairs:
+                parts = [
+                    self.experts.token_loss(batch, self.experts.translation, 0.0)
+                    for batch in self.validation_pairs
+                ]
+                total, count = (sum(map(float, column)) for column in zip(*parts, strict=True))
+                losses["validation_translate"] = total / count
+        return losses
 
     def draw_sheet(self) -> None:
         """Draws a sheet of samples with the averaged weights; of the tokenizer, pairs."""

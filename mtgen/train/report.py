@@ -119,12 +119,11 @@ class Report:
             "model_flop_share": round(operations / seconds / max(self.peak * world, 1), 3),
         }
 
-    def validated(self, loss: float | None) -> None:
-        """Puts a validation loss into the next line."""
-        if loss is not None:
-            self.extra["loss/validation"] = loss
+    def validated(self, losses: dict[str, float]) -> None:
+        """Puts validation losses into the next line."""
+        self.extra |= {f"loss/{name}": loss for name, loss in losses.items()}
 
-    def close(self, validation: float | None) -> dict[str, Any]:
+    def close(self, validation: dict[str, float]) -> dict[str, Any]:
         """Writes what is left; gives the last line."""
         self.validated(validation)
         self.flush()

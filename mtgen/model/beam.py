@@ -1,0 +1,140 @@
+"""Beam search over a batch of prompts of unequal lengths."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from mtgen.engine.linear import Updates
+from mtgen.engine.runtime import KVCache, Runtime
+
+IMPOSSIBLE = -1e9
+"""Log-probability of what may not be taken."""
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One way to go on from a prompt."""
+
+    ids: tuple[int, ...]
+    """Without the token that ended it."""
+    score: float
+    """Log-probability over `length ** length_penalty`; the end counts as a token."""
+    log_prob: float
+    """Of all its tokens together, in nats, the end included."""
+    ended: bool
+    """False where it was cut at the limit."""
+
+
+def read_batch(
+    runtime: Runtime,
+    prompts: Sequence[Sequence[int]],
+    room: int,
+    expert: Sequence[Updates] | None,
+) -> tuple[KVCache, Float[Tensor, "B V"]]:
+    """Reads prompts, padded on the left.
+
+    Args:
+        runtime: The trunk.
+        prompts: Token ids, at least one each.
+        room: Positions to keep free after them.
+        expert: Low-rank updates of each layer.
+
+    Returns:
+        The cache, and the logits of what follows each prompt.
+    """
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    longest = int(lengths.max())
+    ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[longest - len(prompt) :] = torch.tensor(prompt)
+    cache = runtime.new_cache(longest + room, longest - lengths)
+    return cache, runtime.forward(ids, cache, expert=expert)[:, -1]
+
+
+@torch.inference_mode()
+def beam_search(
+    runtime: Runtime,
+    prompts: Sequence[Sequence[int]],
+    *,
+    eos_ids: Collection[int],
+    max_new_tokens: Sequence[int],
+    num_beams: int = 4,
+    length_penalty: float = 1.0,
+    expert: Sequence[Updates] | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[tuple[int, list[Hypothesis]]]:
+    """The likeliest continuations, as `transformers` finds them with `early_stopping=False`.
+
+    Args:
+        runtime: The trunk.
+        prompts: Token ids.
+        eos_ids: Tokens that end a hypothesis.
+        max_new_tokens: Limit of each prompt.
+        num_beams: Hypotheses kept at each step; 1 is greedy.
+        length_penalty: Exponent of the length by which log-probabilities are divided.
+        expert: Low-rank updates of each layer.
+        stop: Ends the search before the next step once it is set.
+
+    Yields:
+        The number of a prompt as soon as it is done, with its hypotheses, best first.
+
+    Source: arXiv:1609.08144, section 7, with the plain length as in `transformers`.
+    """
+    ends_at = torch.tensor(sorted(eos_ids))
+    cache, logits = read_batch(runtime, prompts, max(max_new_tokens), expert)
+    beams = torch.arange(len(prompts)).repeat_interleave(num_beams)
+    cache.select(beams)
+    logits = logits[beams]
+    vocab_size = logits.shape[1]
+    num_candidates = (1 + len(ends_at)) * num_beams
+    places = list(range(len(prompts)))
+    limits = torch.tensor(max_new_tokens)
+    scores = torch.full((len(prompts), num_beams), IMPOSSIBLE)
+    scores[:, 0] = 0
+    written: Int64[Tensor, "B K T"] = torch.zeros(len(prompts), num_beams, 0, dtype=torch.int64)
+    done: list[list[Hypothesis]] = [[] for _ in prompts]
+    length = 0
+    while True:
+        length += 1
+        sums = logits.log_softmax(-1).view(len(places), num_beams, -1) + scores[:, :, None]
+        top, index = sums.flatten(1).topk(num_candidates)
+        parents, tokens = index // vocab_size, index % vocab_size
+        is_end = torch.isin(tokens, ends_at)
+        over = is_end | (length >= limits)[:, None]
+        for row, rank in over[:, :num_beams].nonzero().tolist():
+            ids = written[row, parents[row, rank]].tolist()
+            ended, log_prob = bool(is_end[row, rank]), float(top[row, rank])
+            done[places[row]].append(
+                Hypothesis(
+                    ids=tuple(ids if ended else [*ids, int(tokens[row, rank])]),
+                    score=log_prob / length**length_penalty, log_prob=log_prob, ended=ended,
+                )
+            )  # fmt: skip
+        scores, best = (top + over * IMPOSSIBLE).topk(num_beams)
+        parents, tokens = parents.gather(1, best), tokens.gather(1, best)
+        written = torch.cat(
+            [written.gather(1, parents[:, :, None].expand(-1, -1, length - 1)), tokens[:, :, None]],
+            dim=2,
+        )
+        going = []
+        for row, place in enumerate(places):
+            found = done[place] = sorted(done[place], key=lambda h: -h.score)[:num_beams]
+            possible = float(scores[row, 0]) / length**length_penalty
+            full = len(found) == num_beams and possible <= found[-1].score
+            if full or length >= limits[row]:
+                yield place, found
+            else:
+                going.append(row)
+        if not going or (stop is not None and stop.is_set()):
+            return
+        rows = torch.tensor(going)
+        cache.select((parents[rows] + rows[:, None] * num_beams).flatten())
+        places = [places[row] for row in going]
+        scores, limits, written = scores[rows], limits[rows], written[rows]
+        logits = runtime.forward(written[:, :, -1].reshape(-1, 1), cache, expert=expert)[:, -1]

@@ -1,0 +1,478 @@
+"""The translation task: a text in sentences, sentences in batches, and nothing lost on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mtgen.engine import LlamaRuntime
+from mtgen.engine.linear import Updates
+from mtgen.errors import LanguageError
+from mtgen.model.beam import beam_search
+from mtgen.model.language import detect_language
+from mtgen.model.sampling import draw_seed, sample_batch
+from mtgen.model.tokenizer import ChatTokenizer
+from mtgen.requests import (
+    LANGUAGES,
+    FinishReason,
+    TranslatedSentence,
+    TranslationGeneration,
+    TranslationRequest,
+    TranslationTimings,
+)
+from mtgen.tasks.segments import Segment, apart, lost, split
+
+PIVOT = "en"
+"""Between two other languages it is translated by way of this one: no pairs of them were learnt."""
+BATCH = 32
+"""Sentences that are translated at once."""
+WINDOW = 8
+"""Batches that are sorted by length together, so that little is padding."""
+CUT_OFF = "Cut off: the translation became too long."
+LONGEST = 2.0
+"""Tokens of a translation for each of the source, at most, and a few more."""
+
+
+def translation_prompt(
+    source: Sequence[int], src_lang: str, tgt_lang: str, tokenizer: ChatTokenizer
+) -> list[int]:
+    """What stands before a translation: the direction, then the source."""
+    head = f"{LANGUAGES[src_lang]} to {LANGUAGES[tgt_lang]}:\n"
+    return [tokenizer.document_start_id, *tokenizer.encode(head), *source, *tokenizer.encode("\n")]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One translation of one sentence."""
+
+    text: str
+    confidence: float
+    """Mean probability of its tokens, geometric, 0..1."""
+    num_tokens: int
+    ended: bool
+
+
+@dataclass(frozen=True)
+class TranslationProgress:
+    """What is yielded while a text is translated."""
+
+    num_done: int
+    num_sentences: int
+    text: str
+    """The whole text, untranslated where it has not been reached."""
+
+
+class Terms:
+    """A glossary, looked up in sentences."""
+
+    def __init__(self, glossary: Sequence[tuple[str, str]]) -> None:
+        self.meanings = {term.casefold(): meaning for term, meaning in glossary}
+        longest_first = sorted(self.meanings, key=len, reverse=True)
+        choice = "|".join(map(re.escape, longest_first))
+        self.pattern = re.compile(rf"(?<!\w)(?:{choice})(?!\w)", re.IGNORECASE)
+
+    def wanted(self, sentence: str) -> Counter[str]:
+        """What a translation must hold, and how often at least."""
+        if not self.meanings:
+            return Counter()
+        return Counter(self.meanings[m.casefold()] for m in self.pattern.findall(sentence))
+
+    def put_in(self, sentence: str) -> str:
+        """The sentence with each term replaced by its translation."""
+        return self.pattern.sub(lambda m: self.meanings[m[0].casefold()], sentence)
+
+
+def is_held(wanted: Counter[str], text: str) -> bool:
+    """Whether a text holds each term often enough, in any case of letters."""
+    lowered = text.casefold()
+    return all(
+        len(re.findall(rf"(?<!\w){re.escape(term.casefold())}(?!\w)", lowered)) >= count
+        for term, count in wanted.items()
+    )
+
+
+def runs_on(source: str, text: str) -> bool:
+    """Whether a translation repeats itself or is far too long."""
+    words = text.casefold().split()
+    grams = Counter(zip(words, words[1:], words[2:], strict=False))
+    most = max(grams.values(), default=0)
+    return (most > 2 and most > len(words) / 12) or len(text) > 4 * len(source) + 40
+
+
+def is_shouted(sentence: str) -> bool:
+    """Whether a whole sentence is in capitals, which translate badly as they are."""
+    letters = [char for char in sentence if char.isalpha()]
+    return len(letters) > 8 and " " in sentence.strip() and all(map(str.isupper, letters))
+
+
+class Translator:
+    """Sentences from one language into another, in batches.
+
+    Args:
+        request: Settings.
+        runtime: The trunk.
+        tokenizer: Of the trunk.
+        expert: Low-rank updates of each layer.
+        stop: Ends the work before the next token once it is set.
+    """
+
+    def __init__(
+        self,
+        request: TranslationRequest,
+        runtime: LlamaRuntime,
+        tokenizer: ChatTokenizer,
+        expert: Sequence[Updates],
+        stop: threading.Event,
+    ) -> None:
+        self.request, self.runtime, self.tokenizer = request, runtime, tokenizer
+        self.expert, self.stop = expert, stop
+        self.terms = Terms(request.glossary)
+
+    def candidates(
+        self, sentences: Sequence[str], src_lang: str, tgt_lang: str
+    ) -> list[list[Candidate]]:
+        """Translations of each sentence, best first; none of those that were not reached."""
+        request, tokenizer = self.request, self.tokenizer
+        shouted = [is_shouted(sentence) for sentence in sentences]
+        prompts, limits = [], []
+        for sentence, loud in zip(sentences, shouted, strict=True):
+            ids = tokenizer.encode(sentence.capitalize() if loud else sentence)
+            prompts.append(translation_prompt(ids, src_lang, tgt_lang, tokenizer))
+            limits.append(int(LONGEST * len(ids)) + 12)
+        found: list[list[Candidate]] = [[] for _ in sentences]
+        if request.temperature:
+            assert request.seed is not None
+            results = sample_batch(
+                self.runtime, prompts, eos_ids=tokenizer.eos_ids, max_new_tokens=limits,
+                num_samples=1 + request.num_alternatives, temperature=request.temperature,
+                top_p=request.top_p, seed=request.seed, expert=self.expert, stop=self.stop,
+            )  # fmt: skip
+        else:
+            results = beam_search(
+                self.runtime, prompts, eos_ids=tokenizer.eos_ids, max_new_tokens=limits,
+                num_beams=max(request.num_beams, 1 + request.num_alternatives),
+                length_penalty=request.length_penalty, expert=self.expert, stop=self.stop,
+            )  # fmt: skip
+        for place, hypotheses in results:
+            texts = set()
+            for hypothesis in hypotheses:
+                text = " ".join(tokenizer.decode(hypothesis.ids).split())
+                if shouted[place]:
+                    text = text.upper()
+                if text in texts or not text:
+                    continue
+                texts.add(text)
+                count = len(hypothesis.ids) + hypothesis.ended
+                confidence = math.exp(hypothesis.log_prob / count)
+                found[place].append(
+                    Candidate(text, confidence, len(hypothesis.ids), hypothesis.ended)
+                )
+        return found
+
+    def through(self, sentences: Sequence[str], langs: Sequence[str]) -> list[list[Candidate]]:
+        """The same by way of other languages; the confidences are multiplied."""
+        found = self.candidates(sentences, *langs[:2])
+        for step in zip(langs[1:], langs[2:], strict=False):
+            firsts = [
+                next((c for c in options if self.is_sound(sentence, c.text, None)), None)
+                or (options[0] if options else None)
+                for sentence, options in zip(sentences, found, strict=True)
+            ]
+            reached = [row for row, first in enumerate(firsts) if first is not None]
+            later = self.candidates([firsts[row].text for row in reached], *step)
+            found = [[] for _ in sentences]
+            for row, options in zip(reached, later, strict=True):
+                first = firsts[row]
+                found[row] = [
+                    dataclasses.replace(
+                        c, confidence=c.confidence * first.confidence, ended=c.ended and first.ended
+                    )
+                    for c in options
+                ]
+        return found
+
+    def is_sound(self, source: str, text: str, wanted: Counter[str] | None) -> bool:
+        """Whether nothing is lost or invented, nothing repeated, and every term is held."""
+        return (
+            not lost(source, text)
+            and not runs_on(source, text)
+            and (wanted is None or is_held(wanted, text))
+        )
+
+    def translate(self, sentences: Sequence[str], langs: Sequence[str]) -> list[TranslatedSentence]:
+        """Sentences along a way of languages, from source to target; see `through`.
+
+        The best candidate that keeps everything is taken. Where there is none, and with a
+        glossary, the terms are put into the source first; and where that fails too, the words
+        between what must be kept are translated apart.
+        """
+        found = self.through(sentences, langs)
+        wanted = [self.terms.wanted(sentence) for sentence in sentences]
+        results: list[TranslatedSentence | None] = [None] * len(sentences)
+        again = []
+        for row, (sentence, options) in enumerate(zip(sentences, found, strict=True)):
+            if not options:
+                continue
+            sound = [c for c in options if self.is_sound(sentence, c.text, wanted[row])]
+            if sound:
+                results[row] = self.chosen(sentence, sound)
+            else:
+                again.append(row)
+        forced = [row for row in again if wanted[row]]
+        replaced = {row: self.terms.put_in(sentences[row]) for row in forced}
+        if forced:
+            options = self.through([replaced[row] for row in forced], langs)
+            for row, candidates in zip(forced, options, strict=True):
+                sound = [c for c in candidates if self.is_sound(replaced[row], c.text, wanted[row])]
+                if sound:
+                    results[row] = self.chosen(sentences[row], sound)
+                    again.remove(row)
+        parts = self.in_parts([replaced.get(row, sentences[row]) for row in again],
+                              [wanted[row] for row in again], langs)  # fmt: skip
+        for row, text in zip(again, parts, strict=True):
+            if text is None:
+                continue
+            options = found[row]
+            note = "Translated in parts, so that nothing in it is lost."
+            if wanted[row]:
+                terms = ", ".join(wanted[row])
+                note = (
+                    f"Translated in parts around {terms}, as the glossary asks; check its grammar."
+                )
+            if runs_on(sentences[row], text):
+                note = "The model repeats itself here; this translation may be wrong."
+            results[row] = TranslatedSentence(
+                source=sentences[row], text=text,
+                alternatives=self.others(text, options), notes=(note,),
+            )  # fmt: skip
+        return [
+            TranslatedSentence(source=sentence, text=sentence, done=False)
+            if result is None else result
+            for sentence, result in zip(sentences, results, strict=True)
+        ]  # fmt: skip
+
+    def chosen(self, sentence: str, sound: Sequence[Candidate]) -> TranslatedSentence:
+        """The first candidate, the others as its alternatives."""
+        first = sound[0]
+        notes = () if first.ended else (CUT_OFF,)
+        return TranslatedSentence(
+            source=sentence, text=first.text, alternatives=self.others(first.text, sound),
+            confidence=first.confidence, notes=notes,
+        )  # fmt: skip
+
+    def others(self, text: str, options: Sequence[Candidate]) -> tuple[str, ...]:
+        """Texts of other candidates, as many as were asked for."""
+        texts = [c.text for c in options if c.text != text]
+        return tuple(texts[: self.request.num_alternatives])
+
+    def in_parts(
+        self, sentences: Sequence[str], wanted: Sequence[Counter[str]], langs: Sequence[str]
+    ) -> list[str | None]:
+        """Sentences whose words between kept items are translated by themselves."""
+        cut = [
+            apart(sentence, tuple(terms)) for sentence, terms in zip(sentences, wanted, strict=True)
+        ]
+        pieces = sorted({p.text for parts in cut for p in parts if p.translate}, key=len)
+        if not pieces:
+            return ["".join(p.text for p in parts) for parts in cut]
+        options = dict(zip(pieces, self.through(pieces, langs), strict=True))
+        if not all(options.values()):
+            return [None] * len(sentences)
+
+        def best(piece: str) -> str:
+            sound = [c for c in options[piece] if self.is_sound(piece, c.text, None)]
+            text = (sound or options[piece])[0].text
+            if not sound and lost(piece, text):
+                return piece
+            return text if piece[:1].isupper() else uncapitalised(piece, text)
+
+        return ["".join(best(p.text) if p.translate else p.text for p in parts) for parts in cut]
+
+
+def uncapitalised(piece: str, text: str) -> str:
+    """A part's translation without the capital and the stop that a sentence gets."""
+    if text.endswith(".") and not piece.endswith("."):
+        text = text[:-1]
+    first = text.split(" ", 1)[0]
+    return text[:1].lower() + text[1:] if first.istitle() and len(text) > len(first) else text
+
+
+class TranslationStream:
+    """Iterates over `TranslationProgress` while a text is translated.
+
+    `stop()`, from any thread, ends it before the next token; what was translated is kept.
+    Afterwards `generation` holds the whole result.
+    """
+
+    def __init__(
+        self,
+        request: TranslationRequest,
+        runtime: LlamaRuntime,
+        tokenizer: ChatTokenizer,
+        expert: Sequence[Updates],
+        model: str,
+        stop: threading.Event | None = None,
+        pieces: Sequence[str] | None = None,
+    ) -> None:
+        """Finds out the source language where it is not given.
+
+        Args:
+            request: What to translate.
+            runtime: The trunk.
+            tokenizer: Of the trunk.
+            expert: Low-rank updates of each layer.
+            model: Name for the `TranslationGeneration`.
+            stop: See above.
+            pieces: The parts of a document, which stand apart; their lines together are the
+                request's text.
+
+        Raises:
+            LanguageError: it cannot be told, or is not one of ours.
+        """
+        self._started = time.perf_counter()
+        self._stopped = stop or threading.Event()
+        self.detected: float | None = None
+        source = request.source
+        if source is None:
+            source, self.detected = told_language(request.text)
+        seed = draw_seed() if request.seed is None else request.seed
+        self.notes: tuple[str, ...] = ()
+        self.request = request
+        if source == request.target:
+            self.notes = (f"The text is {LANGUAGES[source]} already; nothing was translated.",)
+            self.request = dataclasses.replace(request, seed=seed)
+        else:
+            self.request = dataclasses.replace(request, source=source, seed=seed)
+        self.source = source
+        self.parts = [split(piece, source) for piece in pieces or [request.text]]
+        self._known: dict[str, TranslatedSentence] = {}
+        self.via = None
+        self.langs = [source, request.target]
+        if PIVOT not in self.langs:
+            self.via = PIVOT
+            self.langs.insert(1, PIVOT)
+        self._tokenizer, self._model = tokenizer, model
+        self._translator = Translator(self.request, runtime, tokenizer, expert, self._stopped)
+        self._generation: TranslationGeneration | None = None
+        self._steps = self._run()
+
+    def stop(self) -> None:
+        """Asks the stream to end; it does so before the next token."""
+        self._stopped.set()
+
+    def __iter__(self) -> Iterator[TranslationProgress]:
+        return self
+
+    def __next__(self) -> TranslationProgress:
+        return next(self._steps)
+
+    @property
+    def generation(self) -> TranslationGeneration:
+        """The result; runs the stream to its end if it is not there yet."""
+        for _ in self._steps:
+            pass
+        if self._generation is None:
+            raise RuntimeError("the stream was closed by an error before it had a result")
+        return self._generation
+
+    def _batches(self, sentences: list[str]) -> Iterator[list[str]]:
+        """Batches of like length, roughly in the order of the text."""
+        for start in range(0, len(sentences), BATCH * WINDOW):
+            window = sorted(sentences[start : start + BATCH * WINDOW], key=len)
+            for first in range(0, len(window), BATCH):
+                yield window[first : first + BATCH]
+
+    def _run(self) -> Iterator[TranslationProgress]:
+        places = [] if self.notes else [s.text for p in self.parts for s in p if s.translate]
+        known = self._known
+        first_s = 0.0
+        for batch in self._batches(list(dict.fromkeys(places))):
+            if self._stopped.is_set():
+                break
+            for result in self._translator.translate(batch, self.langs):
+                if result.done:
+                    known[result.source] = result
+            first_s = first_s or time.perf_counter() - self._started
+            yield TranslationProgress(
+                sum(text in known for text in places), len(places), self._text()
+            )
+        sentences = tuple(
+            known.get(text) or TranslatedSentence(source=text, text=text, done=False)
+            for text in places
+        )
+        whole = all(sentence.done for sentence in sentences)
+        cut = any(CUT_OFF in sentence.notes for sentence in sentences)
+        reason: FinishReason = "length" if cut else "stop"
+        text = self._text()
+        others = (self._text(rank) for rank in range(self.request.num_alternatives))
+        self._generation = TranslationGeneration(
+            text=text,
+            request=self.request,
+            sentences=sentences,
+            via=self.via,
+            finish_reason=reason if whole else "cancelled",
+            timings=TranslationTimings(
+                num_sentences=sum(sentence.done for sentence in sentences),
+                num_new_tokens=sum(
+                    len(self._tokenizer.encode(s.text)) for s in sentences if s.done
+                ),
+                first_sentence_s=first_s,
+                total_s=time.perf_counter() - self._started,
+            ),
+            model=self._model,
+            alternatives=tuple(dict.fromkeys(other for other in others if other != text)),
+            detected=self.detected,
+            notes=self.notes,
+        )
+
+    @property
+    def pieces(self) -> list[str | None]:
+        """The parts of a document as translated so far; None where a sentence is missing."""
+        return [
+            None
+            if any(s.translate and s.text not in self._known for s in part)
+            else self._joined(part, -1)
+            for part in self.parts
+        ]
+
+    def _text(self, rank: int = -1) -> str:
+        """The text so far; of each sentence its alternative `rank`, or its translation for -1."""
+        return "\n".join(self._joined(part, rank) for part in self.parts)
+
+    def _joined(self, part: Sequence[Segment], rank: int) -> str:
+        texts = []
+        for segment in part:
+            result = self._known.get(segment.text) if segment.translate else None
+            if result is None:
+                texts.append(segment.text)
+            elif 0 <= rank < len(result.alternatives):
+                texts.append(result.alternatives[rank])
+            else:
+                texts.append(result.text)
+        return "".join(texts)
+
+
+def told_language(text: str) -> tuple[str, float]:
+    """The language of a text, and how sure that is.
+
+    Raises:
+        LanguageError: it cannot be told, or is not one of ours.
+    """
+    found = detect_language(text)
+    known = ", ".join(LANGUAGES.values())
+    if found.language is None and found.other:
+        raise LanguageError(
+            f"the text seems to be in another language ({found.other}); {known} are translated"
+        )
+    if found.language is None:
+        raise LanguageError(
+            "the language of so short or mixed a text cannot be told; choose the source language "
+            f"({known})"
+        )
+    return found.language, found.confidence
