@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtgen.errors import BadRequestError, ConfigError, CorruptedFileError
 from mtgen.model.config import read_json
-from mtgen.requests import Message
+from mtgen.requests import LANGUAGES, Message
 
 
 class ChatTokenizer:
@@ -134,6 +134,14 @@ class ChatTokenizer:
     def stream(self) -> TokenStream:
         """A decoder that is fed one id at a time."""
         return TokenStream(self)
+
+
+def translation_prompt(
+    source: Sequence[int], src_lang: str, tgt_lang: str, tokenizer: ChatTokenizer
+) -> list[int]:
+    """What stands before a translation: the direction, then the source."""
+    head = f"{LANGUAGES[src_lang]} to {LANGUAGES[tgt_lang]}:\n"
+    return [tokenizer.document_start_id, *tokenizer.encode(head), *source, *tokenizer.encode("\n")]
 
 
 class TokenStream:

@@ -17,7 +17,7 @@ from mtgen.errors import LanguageError
 from mtgen.model.beam import beam_search
 from mtgen.model.language import detect_language
 from mtgen.model.sampling import draw_seed, sample_batch
-from mtgen.model.tokenizer import ChatTokenizer
+from mtgen.model.tokenizer import ChatTokenizer, translation_prompt
 from mtgen.requests import (
     LANGUAGES,
     FinishReason,
@@ -37,14 +37,6 @@ WINDOW = 8
 CUT_OFF = "Cut off: the translation became too long."
 LONGEST = 2.0
 """Tokens of a translation for each of the source, at most, and a few more."""
-
-
-def translation_prompt(
-    source: Sequence[int], src_lang: str, tgt_lang: str, tokenizer: ChatTokenizer
-) -> list[int]:
-    """What stands before a translation: the direction, then the source."""
-    head = f"{LANGUAGES[src_lang]} to {LANGUAGES[tgt_lang]}:\n"
-    return [tokenizer.document_start_id, *tokenizer.encode(head), *source, *tokenizer.encode("\n")]
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from mtgen.data.loader import picture_loader
 from mtgen.data.packed import Packed, PackedTokens
 from mtgen.errors import BadRequestError
-from mtgen.model.tokenizer import ChatTokenizer
+from mtgen.model.tokenizer import ChatTokenizer, translation_prompt
 from mtgen.requests import LANGUAGES
-from mtgen.tasks.translate import translation_prompt
 
 ENDLESS = 2**40
 IGNORED = -100
