@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtgen.cli import Parser, print_json, run
-from mtgen.errors import CacheWriteError, TrunkNotFoundError
+from mtgen.errors import CacheWriteError, SettingError, TrunkNotFoundError
 from mtgen.requests import MAX_SEED, check_number
 
+if TYPE_CHECKING:
+    from mtgen.pipeline import Pipeline
+
 DEFAULT_MODEL = "mtgen"
+NO_WEIGHTS = Path("none")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,16 +30,24 @@ def build_parser() -> argparse.ArgumentParser:
 
     running = commands.add_parser("run", help="run a suite; resumes a run that was killed")
     running.add_argument(
-        "--suite", required=True, help="name from 'list', or 'image' for all image suites"
-    )
+        "--suite", required=True, metavar="NAME",
+        help="name from 'list'; 'image' or 'translation' for all suites of that task",
+    )  # fmt: skip
     running.add_argument("--out", type=Path, help="the run's folder; default runs/SUITE-TIME")
     running.add_argument(
         "--model", default=DEFAULT_MODEL, metavar="M",
         help=f"{DEFAULT_MODEL!r}, or a checkpoint folder of the Llama family",
     )  # fmt: skip
     running.add_argument(
-        "--weights", type=Path, metavar="DIR", help="trained experts other than this release's"
-    )
+        "--weights", type=Path, metavar="DIR",
+        help="trained experts other than this release's; 'none' translates with the trunk alone, "
+        "asked in words through its chat template, as a baseline",
+    )  # fmt: skip
+    running.add_argument(
+        "--data", type=Path, metavar="DIR",
+        help="held-out sets of the data build, for the suites that read them; default "
+        "$MTGEN_HELD_OUT, else build/data/parallel/held_out",
+    )  # fmt: skip
     running.add_argument(
         "--precision", choices=["packed", "float32"], default="packed", help="of the weights"
     )
@@ -68,7 +81,7 @@ def run_list(options: argparse.Namespace) -> None:
             "suite": suite.name,
             "aspect": suite.aspect,
             "task": suite.task,
-            "samples": len(suite.samples()),
+            "samples": suite.num_samples(),
             "minutes": suite.minutes,
             "licence": suite.licence,
             "description": suite.description,
@@ -78,14 +91,22 @@ def run_list(options: argparse.Namespace) -> None:
     if options.json:
         print_json({"suites": rows})
     else:
-        print(markdown_table(list(rows[0]), [[str(cell) for cell in row.values()] for row in rows]))
+        cells = [["–" if cell is None else str(cell) for cell in row.values()] for row in rows]
+        print(markdown_table(list(rows[0]), cells))
 
 
 def run_run(options: argparse.Namespace) -> None:
     from evals.runner.run import check_limit, run_suite
-    from evals.suites import GROUPS, find_suites
+    from evals.suites import GROUPS, HeldOutSuite, find_suites
 
     suites = find_suites(options.suite)
+    if options.data is not None:
+        if not any(isinstance(suite, HeldOutSuite) for suite in suites):
+            raise SettingError(f"--data is for suites of held-out sets; {options.suite} has none")
+        suites = tuple(
+            replace(suite, data=options.data) if isinstance(suite, HeldOutSuite) else suite
+            for suite in suites
+        )
     for suite in suites:
         suite.check_ready()
     check_number("seed", options.seed, 0, MAX_SEED, integer=True)
@@ -96,10 +117,7 @@ def run_run(options: argparse.Namespace) -> None:
         )
     out = options.out or Path("runs") / f"{options.suite}-{datetime.now():%Y%m%d-%H%M%S}"
     print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
-    import mtgen
-
-    trunk = None if options.model == DEFAULT_MODEL else options.model
-    pipeline = mtgen.load(trunk, weights=options.weights, precision=options.precision)
+    pipeline = load_pipeline(options)
     is_group = options.suite in GROUPS
     shown = []
     for suite in suites:  # each in a folder of its own
@@ -108,6 +126,18 @@ def run_run(options: argparse.Namespace) -> None:
         shown.append(show_run(folder, options.json))
     if options.json:
         print_json({"folder": str(out), "runs": shown} if is_group else shown[0])
+
+
+def load_pipeline(options: argparse.Namespace) -> Pipeline:
+    """The model that was asked for."""
+    trunk = None if options.model == DEFAULT_MODEL else options.model
+    if options.weights == NO_WEIGHTS:
+        from evals.runner.trunk_alone import TrunkAlone
+
+        return TrunkAlone.load(trunk, precision=options.precision)
+    import mtgen
+
+    return mtgen.load(trunk, weights=options.weights, precision=options.precision)
 
 
 def show_run(folder: Path, as_json: bool) -> dict:

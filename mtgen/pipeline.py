@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -231,6 +232,37 @@ class Pipeline:
     ) -> TranslationGeneration:
         """Translates a text; see `translation_stream` for the arguments and errors."""
         return self.translation_stream(request, **settings).generation
+
+    def translate_all(
+        self, texts: Sequence[str], *, source: str, target: str, **settings: Any
+    ) -> list[str]:
+        """Translates many short texts in batches, several times faster than one by one.
+
+        What shares a batch moves the last digits of the odds, so a text can come out differently
+        beside others; the same texts in the same order give the same translations.
+
+        Args:
+            texts: Each stands for itself.
+            source: Language of all of them.
+            target: Key of `mtgen.requests.LANGUAGES`.
+            **settings: Other fields of `TranslationRequest`.
+
+        Raises:
+            BadRequestError: one of them cannot be translated; none was.
+            TrunkError: the expert's weights cannot be had.
+        """
+        for text in texts:
+            check_text(text, "text to translate")
+        request = TranslationRequest(
+            text="\n".join(texts), source=source, target=target, **settings
+        )
+        expert = self.translation_expert()
+        stream = TranslationStream(
+            request, self.runtime, self.tokenizer, expert, self.translation_model, pieces=texts
+        )
+        for _ in stream:
+            pass
+        return [piece or "" for piece in stream.pieces]
 
     def log_likelihood(self, text: str) -> Float[Tensor, " N"]:
         """Natural-log probability of each token of plain text, given those before it.

@@ -93,12 +93,35 @@ def _embedded(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | No
     return {"predictions": json.dumps([scaled(row).tolist() for row in vectors(record)])}
 
 
+def _translated(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if record["output"] is None or not record["sample"]["references"]:
+        return None
+    references = json.dumps(record["sample"]["references"])
+    return {"predictions": record["output"], "references": references}
+
+
+def _to_keep(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if record["output"] is None:
+        return None
+    return {"predictions": record["output"], "references": json.dumps(record["sample"]["keep"])}
+
+
+def _asked(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if record["output"] is None:
+        return None
+    sample = record["sample"]
+    asked = {name: sample[name] for name in ("text", "answers")}
+    asked["reference"] = sample["references"][0]
+    return {"predictions": record["output"], "references": json.dumps(asked)}
+
+
 EXTRACT: dict[
     str, tuple[tuple[str, ...], Callable[[Record, Mapping[str, Any]], dict[str, Any] | None]]
 ] = {
     "instruction_following": (("text",), _checked),
     "distinct_n": (("text",), _text),
-    "repetition": (("text",), _text),
+    "repetition": (("text", "translation"), _text),
+    "empty": (("text", "translation"), _text),
     "perplexity": (("likelihood",), _likelihood),
     "latency": (("text", "image"), _timing),
     "r_precision": (("image",), _similarities),
@@ -106,6 +129,14 @@ EXTRACT: dict[
     "scene_exact": (("image",), _scene),
     "frechet_distance": (("image",), _embedded),
     "kernel_distance": (("image",), _embedded),
+    "chrf_pp": (("translation",), _translated),
+    "chrf_pp_caseless": (("translation",), _translated),
+    "chrf_pp_loss": (("translation",), _translated),
+    "bleu": (("translation",), _translated),
+    "ter": (("translation",), _translated),
+    "kept": (("translation",), _to_keep),
+    "kept_all": (("translation",), _to_keep),
+    "not_answered": (("translation",), _asked),
 }
 """For each metric the kinds of sample that it scores, and its inputs from one record."""
 
@@ -118,7 +149,10 @@ INSTRUMENTS = {
 }
 """The trained instrument that a metric reads pictures with; its hash is in the signature."""
 
-FOR_EXTRACT = ("of", "lang", "category")
+CHOOSE = ("category", "variant", "target")
+"""Options that choose records: those whose sample has the same value in this field."""
+
+FOR_EXTRACT = ("of", "lang", *CHOOSE)
 """Options that choose what is taken from a record, or which records; the metric is not told."""
 
 
@@ -166,11 +200,11 @@ class MetricUse:
     def inputs(self, records: Sequence[Record]) -> dict[str, dict[str, Any] | None]:
         """What the metric takes from each record it applies to, by sample id."""
         kinds, extract = EXTRACT[self.metric]
-        category = self.options.get("category")
+        wanted = {name: self.options[name] for name in CHOOSE if name in self.options}
         return {
             r["id"]: extract(r, self.options)
             for r in records
-            if r["kind"] in kinds and category in (None, r["sample"].get("category"))
+            if r["kind"] in kinds and all(r["sample"].get(name) == wanted[name] for name in wanted)
         }
 
     def parts(self, records: Sequence[Record]) -> tuple[dict[str, list[float]], int]:

@@ -65,7 +65,59 @@ def _exp_ratio(parts: np.ndarray) -> np.ndarray:
     return np.exp(parts[0].sum(-1) / parts[1].sum(-1))
 
 
+def _chrf(sums: np.ndarray) -> np.ndarray:
+    """chrF in per cent from n-grams of the hypothesis, of the reference and of both, by order.
+
+    Source: sacrebleu's `CHRF._compute_f_score` with beta 2 and its effective order.
+    """
+    hyp, ref, both = sums[0::3], sums[1::3], sums[2::3]
+    is_counted = (hyp > 0) & (ref > 0)
+    num_orders = np.maximum(is_counted.sum(0), 1)
+    precision = np.where(is_counted, both / np.maximum(hyp, 1), 0).sum(0) / num_orders
+    recall = np.where(is_counted, both / np.maximum(ref, 1), 0).sum(0) / num_orders
+    below = 4 * precision + recall
+    return 100 * np.divide(5 * precision * recall, below, np.zeros_like(below), where=below > 0)
+
+
+def _chrf_difference(sums: np.ndarray) -> np.ndarray:
+    width = len(sums) // 2
+    return _chrf(sums[:width]) - _chrf(sums[width:])
+
+
+def _bleu(sums: np.ndarray) -> np.ndarray:
+    """BLEU from lengths of hypothesis and reference, n-grams that match, and all n-grams.
+
+    Source: sacrebleu's `BLEU.compute_bleu` with exponential smoothing.
+    """
+    order = (len(sums) - 2) // 2
+    hyp_len, ref_len, match, total = sums[0], sums[1], sums[2 : 2 + order], sums[2 + order :]
+    halved = 2.0 ** np.cumsum(match == 0, 0)
+    precision = np.where(match > 0, match, 1 / halved) / np.maximum(total, 1)
+    is_scored = match.any(0) & (total > 0).all(0)
+    short = np.minimum(1 - ref_len / np.maximum(hyp_len, 1), 0)
+    return 100 * np.where(is_scored, np.exp(short + np.log(precision).mean(0)), 0)
+
+
+def _ter(sums: np.ndarray) -> np.ndarray:
+    """Edits a hundred words of the reference."""
+    return 100 * sums[0] / sums[1]
+
+
+OF_SUMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "chrf": _chrf,
+    "chrf_difference": _chrf_difference,
+    "bleu": _bleu,
+    "ter": _ter,
+}
+"""Scores of a whole corpus from the sums of its samples' parts, [parts] or [parts, resamples]."""
+
+
+def _of_sums(combine: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda parts: combine(parts.sum(-1))
+
+
 _VECTORISED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    **{name: _of_sums(combine) for name, combine in OF_SUMS.items()},
     "mean": _mean,
     "median": _median,
     "ratio": _ratio,
@@ -104,6 +156,8 @@ def bootstrap_ci(rows: Rows, aggregate: str) -> Interval | None:
     if aggregate == "ratio" and (np.all(parts[0] == parts[1]) or not parts[0].any()):
         passed = len(rows) if parts[0].any() else 0  # samples count, however much is in each
         return Interval(ci95=_wilson(passed, len(rows)), method="wilson")
+    if aggregate in OF_SUMS:
+        return Interval(ci95=_percentiles_of_sums(parts, OF_SUMS[aggregate]), method=_method())
     low, high = _percentiles(parts, _VECTORISED[aggregate])
     if aggregate == "ratio_difference" and low == high:
         value = AGGREGATES[aggregate](rows)
@@ -128,6 +182,11 @@ def paired_difference(a: Rows, b: Rows, aggregate: str) -> tuple[float, tuple[fl
     value = float(difference(both))
     if len(a) < 2:
         return value, None
+    if aggregate in OF_SUMS:
+        of_sums = OF_SUMS[aggregate]
+        return value, _percentiles_of_sums(
+            both, lambda sums: of_sums(sums[width:]) - of_sums(sums[:width])
+        )
     shares = aggregate in ("ratio", "ratio_difference") or (
         aggregate == "mean" and _is_binary(parts_a) and _is_binary(parts_b)
     )
@@ -180,6 +239,17 @@ def _percentiles(
     low, high = map(float, result.confidence_interval)
     assert not math.isnan(low)
     return low, high
+
+
+def _percentiles_of_sums(
+    parts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
+) -> tuple[float, float]:
+    """The same bootstrap where sums are enough: one matrix product makes all resamples at once."""
+    n = parts.shape[1]
+    rng = np.random.default_rng(SEED)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)  # how often each sample is drawn
+    low, high = np.percentile(statistic(parts @ drawn.T.astype(np.float64)), (2.5, 97.5))
+    return float(low), float(high)
 
 
 def _method() -> str:

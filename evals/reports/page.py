@@ -7,7 +7,6 @@ import io
 from pathlib import Path
 from typing import Any
 
-from evals.metrics import EXTRACT
 from evals.metrics.stats import Score
 from evals.reports.tables import SCORE_HEADER, Run, score_rows
 from evals.suites import find_suite
@@ -107,11 +106,12 @@ def run_page(run: Run) -> str:
             "id": record["id"],
             "asked": record["sample"].get("prompt") or record["sample"].get("text"),
             "output": record["output"],
+            "references": record["sample"].get("references") or (),
             "error": record["error"],
             "mark": mark(passed.get(record["id"])),
         }
         for record in run.records
-        if record["kind"] in EXTRACT["instruction_following"][0]
+        if record["kind"] in ("text", "translation")
     ]
     template = Environment(autoescape=True).from_string(TEMPLATE.read_text("utf-8"))
     return template.render(

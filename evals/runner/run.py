@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,8 @@ from tqdm import tqdm
 
 from evals.runner.pictures import draw_sample, experts_sha256
 from evals.runner.records import Record, RunFolder
-from evals.suites import ImageSample, Suite, TextSample
+from evals.runner.translations import expert_sha256, translate_samples
+from evals.suites import ImageSample, Suite, TextSample, TranslationSample
 from evals.suites.base import KINDS, Sample
 from mtgen import TextRequest, __version__
 from mtgen.cli import commit
@@ -22,6 +24,9 @@ from mtgen.requests import check_number
 
 if TYPE_CHECKING:
     from mtgen.pipeline import Pipeline
+
+BATCH = 64
+"""Texts that are translated together, and written to disk together."""
 
 
 def sample_seed(run_seed: int, sample_id: str) -> int:
@@ -68,6 +73,9 @@ def ask(
                 first_token_s=timings.first_token_s,
                 tokens_per_s=timings.tokens_per_s,
             )
+        if isinstance(sample, TranslationSample):
+            [record] = translate_samples(pipeline, [sample], settings)
+            return record
         scores = pipeline.log_likelihood(sample.text)
         return Record(
             id=sample.id,
@@ -78,6 +86,41 @@ def ask(
         )
     except BadRequestError as error:
         return Record(id=sample.id, kind=kind_of(sample), sample=asked, error=str(error))
+
+
+def ask_together(
+    pipeline: Pipeline,
+    samples: Sequence[Sample],
+    run_seed: int,
+    settings: dict[str, Any],
+    folder: Path,
+) -> Iterator[Record]:
+    """The records of a batch, in its order; see `ask`."""
+    texts = [sample for sample in samples if isinstance(sample, TranslationSample)]
+    if len(texts) > 1:
+        try:
+            yield from translate_samples(pipeline, texts, settings)
+            return
+        except BadRequestError:  # one by one, so that only what is refused is unscored
+            pass
+    for sample in samples:
+        yield ask(pipeline, sample, run_seed, settings, folder)
+
+
+def batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """What is asked together: texts to translate in the same direction; all else goes by itself.
+
+    The batches are of all samples, done or not, and one that is not wholly on disk is asked again
+    as a whole: so a run that was killed ends as one that was not.
+    """
+    groups: dict[tuple[str, ...], list[Sample]] = {}
+    for sample in samples:
+        is_text = isinstance(sample, TranslationSample)
+        key = (sample.source, sample.target) if is_text else (sample.id,)
+        groups.setdefault(key, []).append(sample)
+    for group in groups.values():
+        for start in range(0, len(group), BATCH):
+            yield group[start : start + BATCH]
 
 
 def check_limit(limit: int | None) -> None:
@@ -119,14 +162,18 @@ def run_suite(
     for kind in dict.fromkeys(map(type, everything)):
         samples += [s for s in everything if type(s) is kind][:limit]
     folder = RunFolder(out)
-    has_pictures = any(isinstance(sample, ImageSample) for sample in samples)
-    experts = {"experts_sha256": experts_sha256(pipeline)} if has_pictures else {}
+    model, experts = pipeline.model, {}
+    if any(isinstance(sample, ImageSample) for sample in samples):
+        experts = {"experts_sha256": experts_sha256(pipeline)}
+    elif any(isinstance(sample, TranslationSample) for sample in samples):
+        experts = {"experts_sha256": expert_sha256(pipeline)}
+        model = pipeline.translation_model
     folder.begin(
         experts
         | {
             "suite": suite.name,
             "suite_sha256": suite.checksum,
-            "model": pipeline.model,
+            "model": model,
             "weights_sha256": pipeline.weights_sha256(),
             "seed": seed,
             "limit": limit,
@@ -139,7 +186,10 @@ def run_suite(
         }
     )
     done = {record["id"] for record in folder.records()}
-    bar = tqdm(samples, desc=suite.name, unit="sample", disable=None)
-    for sample in bar:
-        if sample.id not in done:
-            folder.append(ask(pipeline, sample, seed, settings or {}, out))
+    with tqdm(total=len(samples), desc=suite.name, unit="sample", disable=None) as bar:
+        for batch in batches(samples):
+            if not all(sample.id in done for sample in batch):
+                for record in ask_together(pipeline, batch, seed, settings or {}, out):
+                    if record.id not in done:
+                        folder.append(record)
+            bar.update(len(batch))

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from evals.suites.base import ImageSample, LikelihoodSample, Suite, TextSample
+from evals.suites.base import (
+    ImageSample,
+    LikelihoodSample,
+    Suite,
+    TextSample,
+    TranslationSample,
+)
 from evals.suites.image import IMAGE
 from evals.suites.smoke import SMOKE
+from evals.suites.translation import TRANSLATION, HeldOutSuite
 from mtgen.errors import UnknownNameError
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *IMAGE)}
-GROUPS: dict[str, tuple[Suite, ...]] = {"image": IMAGE}
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *IMAGE, *TRANSLATION)}
+GROUPS: dict[str, tuple[Suite, ...]] = {"image": IMAGE, "translation": TRANSLATION}
 """Suites that run one after the other under one name."""
 
 __all__ = [
-    "GROUPS", "SUITES", "ImageSample", "LikelihoodSample", "Suite", "TextSample", "find_suite",
-    "find_suites",
+    "GROUPS", "SUITES", "HeldOutSuite", "ImageSample", "LikelihoodSample", "Suite", "TextSample",
+    "TranslationSample", "find_suite", "find_suites",
 ]  # fmt: skip
 
 

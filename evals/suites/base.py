@@ -53,8 +53,37 @@ class ImageSample:
     """For scenes: what must be in the pictures, as `evals.judge.wanted.Wanted.as_dict`."""
 
 
-Sample = TextSample | LikelihoodSample | ImageSample
-KINDS = {"text": TextSample, "likelihood": LikelihoodSample, "image": ImageSample}
+@dataclass(frozen=True, kw_only=True)
+class TranslationSample:
+    """A text to translate, with what is known of its translation."""
+
+    id: str
+    text: str
+    source: str
+    """Key of `mtgen.requests.LANGUAGES`."""
+    target: str
+    """The same."""
+    references: tuple[str, ...] = ()
+    """Translations by people."""
+    category: str | None = None
+    """What is scored apart: a direction such as `en-fr`, or what kind of text it is."""
+    variant: str | None = None
+    """How the text was altered; `plain` where it was not."""
+    of: str | None = None
+    """Id of the sample with the same text unaltered."""
+    keep: tuple[str, ...] = ()
+    """What must stand in the translation as it is, each as often as it must occur."""
+    answers: tuple[str, ...] = ()
+    """Of a question or an order: what would be said by who answers it instead."""
+
+
+Sample = TextSample | LikelihoodSample | ImageSample | TranslationSample
+KINDS = {
+    "text": TextSample,
+    "likelihood": LikelihoodSample,
+    "image": ImageSample,
+    "translation": TranslationSample,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +102,8 @@ class Suite:
 
     @property
     def checksum(self) -> str:
-        """sha256 of the data file."""
-        return hashlib.sha256((DATA / self.filename).read_bytes()).hexdigest()
+        """sha256 of the data."""
+        return file_sha256(self.filename)
 
     def check_ready(self) -> None:
         """Refuses a run that could not be scored.
@@ -91,12 +120,31 @@ class Suite:
         Raises:
             RecordsError: the file is not the frozen one.
         """
-        if f"{self.checksum}  {self.filename}" not in (DATA / "SHA256SUMS").read_text("utf-8"):
-            raise RecordsError(
-                f"{self.filename} is not the frozen file (sha256 {self.checksum[:12]}…); "
-                "restore it, or add its new hash to SHA256SUMS and say so in CHANGELOG.md"
-            )
-        return list(read_samples(DATA / self.filename))
+        return list(read_samples(frozen_file(self.filename)))
+
+    def num_samples(self) -> int | None:
+        """How many there are; None where that cannot be known here."""
+        return len(self.samples())
+
+
+def file_sha256(filename: str) -> str:
+    """Hex digest of a data file."""
+    return hashlib.sha256((DATA / filename).read_bytes()).hexdigest()
+
+
+def frozen_file(filename: str) -> Path:
+    """Where a data file is.
+
+    Raises:
+        RecordsError: it is not the frozen one.
+    """
+    checksum = file_sha256(filename)
+    if f"{checksum}  {filename}" not in (DATA / "SHA256SUMS").read_text("utf-8"):
+        raise RecordsError(
+            f"{filename} is not the frozen file (sha256 {checksum[:12]}…); "
+            "restore it, or add its new hash to SHA256SUMS and say so in CHANGELOG.md"
+        )
+    return DATA / filename
 
 
 @cache

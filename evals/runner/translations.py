@@ -1,0 +1,52 @@
+"""Translates samples in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from evals.runner.records import Record
+from evals.suites.base import TranslationSample
+
+if TYPE_CHECKING:
+    from mtgen.pipeline import Pipeline
+
+
+def translate_samples(
+    pipeline: Pipeline, samples: Sequence[TranslationSample], settings: dict[str, Any]
+) -> list[Record]:
+    """Records of samples of one direction.
+
+    Args:
+        pipeline: The model.
+        samples: At least one; source and target of the first are those of all.
+        settings: Fields of `TranslationRequest` that differ from their defaults.
+
+    Raises:
+        BadRequestError: the model refuses one of them.
+    """
+    first = samples[0]
+    outputs = pipeline.translate_all(
+        [sample.text for sample in samples], source=first.source, target=first.target, **settings
+    )
+    return [
+        Record(id=sample.id, kind="translation", sample=asdict(sample), output=output)
+        for sample, output in zip(samples, outputs, strict=True)
+    ]
+
+
+def expert_sha256(pipeline: Pipeline) -> str | None:
+    """Hex digest of the translation expert, which is read; None for the trunk alone.
+
+    Raises:
+        TrunkError: the expert's weights cannot be had.
+    """
+    from evals.runner.trunk_alone import TrunkAlone
+    from mtgen.model.files import TRANSLATION_EXPERT
+    from mtgen.model.trunk import sha256_of_all
+
+    if isinstance(pipeline, TrunkAlone):
+        return None
+    pipeline.translation_expert()
+    return sha256_of_all([pipeline.weights / TRANSLATION_EXPERT])

