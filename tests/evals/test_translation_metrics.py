@@ -1,0 +1,156 @@
+"""Scores of translation: equal to sacrebleu's own, with intervals from its statistics."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+
+import numpy as np
+import pytest
+
+from evals.metrics import MetricUse, load_metric
+from evals.metrics.stats import AGGREGATES, OF_SUMS, RESAMPLES, bootstrap_ci, paired_difference
+from evals.metrics.translation import CorpusUse, LossUse, statistics
+from tests.evals.test_metrics import golden
+
+CORPUS = ("chrf_pp", "chrf_pp_caseless", "bleu", "ter")
+
+
+def as_json(values) -> list[str]:
+    return [json.dumps(value) for value in values]
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_corpus_scores_are_those_of_sacrebleu(name):
+    for case in golden(name):
+        references = as_json(case["references"])
+        result = load_metric(name).compute(predictions=case["predictions"], references=references)
+        assert result["value"] == pytest.approx(case["value"], abs=1e-6)
+
+
+def test_a_loss_is_the_difference_of_two_corpus_scores():
+    for case in golden("chrf_pp_loss"):
+        columns = {name: as_json(case[name]) for name in ("predictions", "references")}
+        result = load_metric("chrf_pp_loss").compute(**columns)
+        assert result["value"] == pytest.approx(case["value"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["empty", "kept", "kept_all"])
+def test_counts(name):
+    for case in golden(name):
+        texts = case.get("texts") or case["predictions"]
+        columns = {"references": as_json(case["references"])} if "references" in case else {}
+        result = load_metric(name).compute(predictions=texts, **columns)
+        assert result["per_sample"] == case["per_sample"]
+
+
+@pytest.mark.parametrize("case", golden("not_answered"), ids=lambda case: case["output"][:20])
+def test_answers_are_told_from_translations(case):
+    asked = {name: case[name] for name in ("text", "reference", "answers")}
+    result = load_metric("not_answered").compute(
+        predictions=[case["output"]], references=as_json([asked])
+    )
+    assert result["value"] == case["translated"]
+
+
+def corpus(size: int, seed: int = 0) -> tuple[list[str], list[list[str]]]:
+    """Sentences of few words, so that much matches, and some hypotheses are empty or short."""
+    rng = random.Random(seed)
+    words = [*"abcdefgh", "ein", "Haus", "haus,", "Läufer.", "(so)", "3,50"]
+
+    def sentence(low: int) -> str:
+        return " ".join(rng.choices(words, k=rng.randint(low, 12)))
+
+    return [sentence(0) for _ in range(size)], [[sentence(1), sentence(1)] for _ in range(size)]
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_sums_of_statistics_give_what_sacrebleu_computes_of_them(name):
+    metric = load_metric(name)
+    scorer = metric.scorer()
+    rows = np.array(statistics(scorer, *corpus(200)))
+    drawn = np.random.default_rng(0).integers(0, 200, (60, 200))
+    for size in (1, 2, 5, 200):  # few sentences leave some orders without a match
+        sums = rows[drawn[:, :size]].sum(1)
+        ours = OF_SUMS[metric.aggregate](sums.T)
+        theirs = [scorer._compute_score_from_stats([int(x) for x in row]).score for row in sums]
+        if name == "ter":  # its reference lengths are means
+            theirs = [scorer._compute_score_from_stats(list(row)).score for row in sums]
+        assert ours == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", CORPUS)
+def test_intervals_are_fast_hold_the_score_and_shrink_with_more_samples(name):
+    metric = load_metric(name)
+    widths = []
+    for size in (75, 300):
+        rows = statistics(metric.scorer(), *corpus(size))
+        started = time.monotonic()
+        interval = bootstrap_ci(rows, metric.aggregate)
+        assert time.monotonic() - started < 2
+        assert interval
+        assert interval.method.startswith(f"bootstrap{RESAMPLES}@")
+        low, high = interval.ci95
+        assert low < AGGREGATES[metric.aggregate](rows) < high
+        widths.append(high - low)
+    assert 1.5 < widths[0] / widths[1] < 2.7  # about 2: the root of four
+
+
+def test_paired_intervals_see_what_separate_ones_do_not():
+    hypotheses, references = corpus(300)
+    better = [
+        f"{text} {first[0].split()[0]}"  # one word more of the reference in each
+        for text, first in zip(hypotheses, references, strict=True)
+    ]
+    scorer = load_metric("chrf_pp").scorer()
+    a, b = (statistics(scorer, texts, references) for texts in (hypotheses, better))
+    value, ci95 = paired_difference(a, b, "chrf")
+    assert value == pytest.approx(AGGREGATES["chrf"](b) - AGGREGATES["chrf"](a))
+    assert ci95
+    assert 0 < ci95[0] < value < ci95[1]
+    apart = [bootstrap_ci(rows, "chrf").ci95 for rows in (a, b)]
+    assert ci95[1] - ci95[0] < apart[0][1] - apart[0][0]
+    assert paired_difference(a, a, "chrf") == (0, (0, 0))
+
+
+def record(name: str, output: str | None, **sample) -> dict:
+    fields = {"references": ["ein Haus am See"], "category": "en-de"} | sample
+    return {"id": name, "kind": "translation", "sample": fields, "output": output}
+
+
+def test_the_signature_holds_sacrebleus_own():
+    use = CorpusUse(
+        metric="chrf_pp", unit="of 100", higher_is_better=True, num_refs=1,
+        options={"category": "en-de"},
+    )  # fmt: skip
+    records = [record("1", "ein Haus"), record("2", None), record("3", "x", category="en-fr")]
+    score = use.score(records)
+    assert (score.name, score.n_scored, score.n_unscored) == ("chrf_pp_en-de", 1, 1)
+    scorer = load_metric("chrf_pp").scorer()
+    scorer.corpus_score(["ein Haus"], [["ein Haus am See"]])
+    assert f"|sacrebleu({scorer.get_signature()})" in score.signature
+
+
+def test_a_loss_pairs_sentences_and_leaves_out_what_was_not_translated():
+    use = LossUse(
+        metric="chrf_pp_loss", unit="of 100", higher_is_better=False, num_refs=1,
+        options={"variant": "typos"},
+    )  # fmt: skip
+    records = [
+        record("1-plain", "ein Haus am See", variant="plain", of="1-plain"),
+        record("1-typos", "ein Hund am See", variant="typos", of="1-plain"),
+        record("1-caps", "EIN", variant="caps", of="1-plain"),
+        record("2-plain", "ein Haus", variant="plain", of="2-plain"),
+        record("2-typos", None, variant="typos", of="2-plain"),
+        record("3-plain", "nicht so weit", variant="plain", of="3-plain"),
+    ]
+    score = use.score(records)
+    assert (score.n_scored, score.n_unscored) == (1, 1)
+    assert score.value
+    assert 20 < score.value < 60
+
+
+def test_repetition_counts_in_translations_too():
+    use = MetricUse(metric="repetition", unit="share", higher_is_better=False, options={"n": 4})
+    assert use.score([record("1", "la la la la la la")]).value > 0.8  # type: ignore[operator]
