@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from mtgen.engine import LlamaRuntime
@@ -26,7 +26,7 @@ from mtgen.requests import (
     TranslationRequest,
     TranslationTimings,
 )
-from mtgen.tasks.segments import Segment, apart, lost, split
+from mtgen.tasks.segments import Segment, added, apart, lost, split
 
 PIVOT = "en"
 """Between two other languages it is translated by way of this one: no pairs of them were learnt."""
@@ -132,11 +132,14 @@ class Translator:
         """Translations of each sentence, best first; none of those that were not reached."""
         request, tokenizer = self.request, self.tokenizer
         shouted = [is_shouted(sentence) for sentence in sentences]
-        prompts, limits = [], []
+        prompts, limits, whole = [], [], []
+        context = self.runtime.config.context_length
         for sentence, loud in zip(sentences, shouted, strict=True):
             ids = tokenizer.encode(sentence.capitalize() if loud else sentence)
+            whole.append(len(ids) <= context // 3)
+            ids = ids[: context // 3]
             prompts.append(translation_prompt(ids, src_lang, tgt_lang, tokenizer))
-            limits.append(int(LONGEST * len(ids)) + 12)
+            limits.append(min(int(LONGEST * len(ids)) + 12, context - len(prompts[-1])))
         found: list[list[Candidate]] = [[] for _ in sentences]
         if request.temperature:
             assert request.seed is not None
@@ -162,9 +165,8 @@ class Translator:
                 texts.add(text)
                 count = len(hypothesis.ids) + hypothesis.ended
                 confidence = math.exp(hypothesis.log_prob / count)
-                found[place].append(
-                    Candidate(text, confidence, len(hypothesis.ids), hypothesis.ended)
-                )
+                ended = hypothesis.ended and whole[place]
+                found[place].append(Candidate(text, confidence, len(hypothesis.ids), ended))
         return found
 
     def through(self, sentences: Sequence[str], langs: Sequence[str]) -> list[list[Candidate]]:
@@ -172,8 +174,7 @@ class Translator:
         found = self.candidates(sentences, *langs[:2])
         for step in zip(langs[1:], langs[2:], strict=False):
             firsts = [
-                next((c for c in options if self.is_sound(sentence, c.text, None)), None)
-                or (options[0] if options else None)
+                next(iter(self.sound(sentence, options)), options[0] if options else None)
                 for sentence, options in zip(sentences, found, strict=True)
             ]
             reached = [row for row, first in enumerate(firsts) if first is not None]
@@ -189,13 +190,21 @@ class Translator:
                 ]
         return found
 
-    def is_sound(self, source: str, text: str, wanted: Counter[str] | None) -> bool:
-        """Whether nothing is lost or invented, nothing repeated, and every term is held."""
-        return (
-            not lost(source, text)
-            and not runs_on(source, text)
-            and (wanted is None or is_held(wanted, text))
-        )
+    def sound(
+        self, source: str, options: Sequence[Candidate], wanted: Counter[str] | None = None
+    ) -> list[Candidate]:
+        """Candidates that lose and repeat nothing and hold every term.
+
+        Those that add something, such as a number in digits for one in words, come last.
+        """
+        kept = [
+            c
+            for c in options
+            if not lost(source, c.text)
+            and not runs_on(source, c.text)
+            and is_held(wanted or Counter(), c.text)
+        ]
+        return sorted(kept, key=lambda c: bool(added(source, c.text)))
 
     def translate(self, sentences: Sequence[str], langs: Sequence[str]) -> list[TranslatedSentence]:
         """Sentences along a way of languages, from source to target; see `through`.
@@ -211,8 +220,7 @@ class Translator:
         for row, (sentence, options) in enumerate(zip(sentences, found, strict=True)):
             if not options:
                 continue
-            sound = [c for c in options if self.is_sound(sentence, c.text, wanted[row])]
-            if sound:
+            if sound := self.sound(sentence, options, wanted[row]):
                 results[row] = self.chosen(sentence, sound)
             else:
                 again.append(row)
@@ -221,8 +229,7 @@ class Translator:
         if forced:
             options = self.through([replaced[row] for row in forced], langs)
             for row, candidates in zip(forced, options, strict=True):
-                sound = [c for c in candidates if self.is_sound(replaced[row], c.text, wanted[row])]
-                if sound:
+                if sound := self.sound(replaced[row], candidates, wanted[row]):
                     results[row] = self.chosen(sentences[row], sound)
                     again.remove(row)
         parts = self.in_parts([replaced.get(row, sentences[row]) for row in again],
@@ -268,7 +275,7 @@ class Translator:
     ) -> list[str | None]:
         """Sentences whose words between kept items are translated by themselves."""
         cut = [
-            apart(sentence, tuple(terms)) for sentence, terms in zip(sentences, wanted, strict=True)
+            list(around(sentence, terms)) for sentence, terms in zip(sentences, wanted, strict=True)
         ]
         pieces = sorted({p.text for parts in cut for p in parts if p.translate}, key=len)
         if not pieces:
@@ -278,13 +285,23 @@ class Translator:
             return [None] * len(sentences)
 
         def best(piece: str) -> str:
-            sound = [c for c in options[piece] if self.is_sound(piece, c.text, None)]
-            text = (sound or options[piece])[0].text
-            if not sound and lost(piece, text):
-                return piece
+            text = (self.sound(piece, options[piece]) or options[piece])[0].text
             return text if piece[:1].isupper() else uncapitalised(piece, text)
 
         return ["".join(best(p.text) if p.translate else p.text for p in parts) for parts in cut]
+
+
+def around(sentence: str, terms: Collection[str]) -> Iterator[Segment]:
+    """The sentence cut around terms that must stay, and around what else must."""
+    if not terms:
+        yield from apart(sentence)
+        return
+    choice = "|".join(re.escape(term) for term in sorted(terms, key=len, reverse=True))
+    for part in re.split(rf"(\s*(?<!\w)(?:{choice})(?!\w)\s*)", sentence):
+        if part.strip() in terms:
+            yield Segment(part, False)
+        else:
+            yield from apart(part)
 
 
 def uncapitalised(piece: str, text: str) -> str:
