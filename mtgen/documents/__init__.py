@@ -1,7 +1,7 @@
 """Documents: a file into texts to translate, and back under the same type.
 
-    document = open_document("film.srt", content)
-    content = document.written([translate(piece) for piece in document.pieces])
+document = open_document("film.srt", content)
+content = document.written([translate(piece) for piece in document.pieces])
 """
 
 from __future__ import annotations

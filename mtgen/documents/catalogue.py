@@ -26,9 +26,7 @@ def open_po(name: str, content: bytes) -> Document:
     text = encoded.text
     catalogue = _parse(name, text)
     num_plurals, notes = _num_plurals(catalogue)
-    places = [
-        place for entry in _open_entries(catalogue) for place in _places(entry, num_plurals)
-    ]
+    places = [place for entry in _open_entries(catalogue) for place in _places(entry, num_plurals)]
     pieces = tuple(source.strip() for _, source in places)
     bad = [entry.linenum - 1 for entry in _open_entries(catalogue) if has_control(entry.msgid)]
     notes += listed("The entry at line", bad, "a control character")
@@ -41,9 +39,7 @@ def open_po(name: str, content: bytes) -> Document:
         catalogue = _parse(name, text)
         given = iter(translations)
         for entry in _open_entries(catalogue):
-            filled = [
-                (keys, source, next(given)) for keys, source in _places(entry, num_plurals)
-            ]
+            filled = [(keys, source, next(given)) for keys, source in _places(entry, num_plurals)]
             if not filled or any(translation is None for *_, translation in filled):
                 continue
             for keys, source, translation in filled:

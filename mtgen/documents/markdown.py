@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 _STRUCTURE = re.compile(r":{3,}.*|\[![\w-]+\][+-]?")
 _PREFIX = re.compile(r"\[[ xX]\][ \t]+|\[![\w-]+\][+-]?[ \t]+")
 """Before the text of a block: a box to tick, the kind of an alert with a title."""
-_MARK = re.compile(r"[-+*](?=\s|$)|\d{1,9}(?=[.)](?:\s|$))|#{1,6}(?=\s|$)|>|`{3}|~{3}|[-=]+$|:(?=\s)")
+_MARK = re.compile(
+    r"[-+*](?=\s|$)|\d{1,9}(?=[.)](?:\s|$))|#{1,6}(?=\s|$)|>|`{3}|~{3}|[-=]+$|:(?=\s)"
+)
 """At the start of a line it would begin another block."""
 _NOT_TEXT = re.compile(
     r"(`{1,4})[^`].{0,400}?\1|\$[^$\n]{1,400}\$|\]\([^()\s]{0,2000}|\]\[[^\[\]]{0,400}\]|\[\^[^\[\]]{1,99}\]",

@@ -39,7 +39,9 @@ def open_subtitles(name: str, content: bytes, kind: str) -> Document:
         )
     spans, broken, num_cues, index = [], [], 0, 0
     if kind == "vtt":
-        index = next((i for i, row in enumerate(rows) if not row.strip() or "-->" in row), len(rows))
+        index = next(
+            (i for i, row in enumerate(rows) if not row.strip() or "-->" in row), len(rows)
+        )
     while index < len(rows):
         if not rows[index].strip():
             index += 1

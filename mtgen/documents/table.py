@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from mtgen.documents.base import Document, Encoded, Span, decode, listed, text_document
+from mtgen.documents.base import Document, Encoded, Span, decode, listed, one_line, text_document
 from mtgen.errors import DocumentError
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -77,7 +77,7 @@ def _table(name: str, content: bytes) -> tuple[Encoded, str | None, list[list[Ce
     delimiter = named[1] if named else _delimiter(encoded.text)
     rows = list(_rows(encoded.text, delimiter))
     for number, row in enumerate(rows, 1):
-        if row and row[-1].value.startswith('"') and not row[-1].quoted and not row[-1].sound:
+        if any(not cell.quoted and not cell.sound for cell in row):
             raise DocumentError(
                 f"{name} opens a quotation mark in row {number:,} that never closes; close it, or "
                 'write it twice ("") where it is part of the text'
@@ -158,7 +158,7 @@ def _span(text: str, cell: Cell, delimiter: str | None) -> Span:
         start = cell.start + 1 + len(raw) - len(raw.lstrip())
         fit = partial(_quoted, line_break=line_break[0] if line_break else "\n")
         return Span(start=start, end=start + len(raw.strip()), piece=piece, fit=fit)
-    fit = partial(_unquoted, raw=raw, piece=piece, delimiter=delimiter or ",")
+    fit = partial(_unquoted, raw=raw, delimiter=delimiter or ",")
     return Span(start=cell.start, end=cell.end, piece=piece, fit=fit)
 
 
@@ -166,9 +166,10 @@ def _quoted(translation: str, *, line_break: str) -> str:
     return translation.replace('"', '""').replace("\n", line_break)
 
 
-def _unquoted(translation: str, *, raw: str, piece: str, delimiter: str) -> str:
+def _unquoted(translation: str, *, raw: str, delimiter: str) -> str:
     """In quotation marks only where the translation needs them."""
-    text = raw.replace(piece, translation.replace("\n", " ")) if piece in raw else translation
+    start = len(raw) - len(raw.lstrip())
+    text = raw[:start] + one_line(translation) + raw[len(raw.rstrip()) :]
     if text.startswith('"') or (delimiter in text and delimiter not in raw):
         text = '"' + text.replace('"', '""') + '"'
     return text
