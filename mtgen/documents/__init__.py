@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from mtgen.documents.base import MAX_BYTES, MAX_CHARACTERS, Document
+from mtgen.documents.base import MAX_BYTES, MAX_CHARACTERS, Document, check_length
 from mtgen.errors import DocumentError
 
 SUFFIXES = (".txt", ".md", ".srt", ".vtt", ".po", ".csv", ".docx")
@@ -64,12 +64,7 @@ def open_document(name: str, content: bytes, *, column: str | None = None) -> Do
         from mtgen.documents.subtitles import open_subtitles
 
         document = open_subtitles(shown, content, suffix[1:])
-    total = sum(map(len, document.pieces))
-    if total > MAX_CHARACTERS:
-        raise DocumentError(
-            f"{shown} has {total:,} characters of text and up to {MAX_CHARACTERS:,} are "
-            "translated at once; cut it into parts"
-        )
+    check_length(shown, sum(map(len, document.pieces)))
     if document.pieces:
         return document
     notes = (*document.notes, "There is no text to translate in this file.")

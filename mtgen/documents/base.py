@@ -97,6 +97,19 @@ def has_control(text: str) -> bool:
     return _CONTROL.search(text) is not None
 
 
+def check_length(name: str, num_characters: int) -> None:
+    """Refuses more text than MAX_CHARACTERS.
+
+    Raises:
+        DocumentError: it is longer.
+    """
+    if num_characters > MAX_CHARACTERS:
+        raise DocumentError(
+            f"{name} has more than {MAX_CHARACTERS:,} characters of text, which is the most that "
+            "is translated at once; cut it into parts"
+        )
+
+
 def decode(name: str, content: bytes) -> Encoded:
     """Reads UTF-8, or UTF-16 that starts with its mark.
 

@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mtgen.documents.base import (
-    MAX_CHARACTERS,
     Document,
     Span,
+    check_length,
     decode,
     has_words,
     lines,
@@ -23,7 +23,6 @@ from mtgen.documents.base import (
     one_line,
     text_document,
 )
-from mtgen.errors import DocumentError
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -54,11 +53,7 @@ def open_md(name: str, content: bytes) -> Document:
     """
     encoded = decode(name, content)
     text = encoded.text
-    if len(text) > MAX_CHARACTERS:
-        raise DocumentError(
-            f"{name} has {len(text):,} characters and up to {MAX_CHARACTERS:,} are translated at "
-            "once; cut it into parts"
-        )
+    check_length(name, len(text))  # of code too: some nesting takes markdown-it long
     where = lines(text)
     source = [text[start:end] for start, end in where]
     tokens, labels = _parse("\n".join(source))

@@ -9,13 +9,14 @@ that most of a piece has goes without a tag; other formatting is `<1>bold</1>` a
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mtgen.documents.archive import read_xml, repack, unpack, write_xml
-from mtgen.documents.base import Document, has_control, has_words
+from mtgen.documents.base import Document, check_length, has_control, has_words
 from mtgen.errors import DocumentError
 
 W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -95,7 +96,7 @@ def open_docx(name: str, content: bytes) -> Document:
     data = {part: entries[part] for part in parts}
     places: list[tuple[str, int, int]] = []
     """(part, paragraph, segment) of each piece."""
-    pieces, num_bad, num_fields, deleted = [], 0, 0, False
+    pieces, length, num_bad, num_fields, deleted = [], 0, 0, 0, False
     twins: dict[tuple[str, int, int], int] = {}
     """Pieces of text boxes that are there twice, for old versions of Word too."""
     for part in parts:
@@ -103,20 +104,25 @@ def open_docx(name: str, content: bytes) -> Document:
         num_fields += sum(1 for _ in root.iter(W + "instrText", W + "fldSimple"))
         deleted = deleted or any(True for _ in root.iter(W + "del", W + "moveFrom"))
         first: dict[tuple[Any, int, int], int] = {}
+        boxed: dict[Any, int] = {}
         for index, (paragraph, depth) in enumerate(_paragraphs(root)):
+            box, is_fallback = _box(paragraph)
+            boxed[box] = in_box = boxed.get(box, -1) + 1
             for number, segment in enumerate(_segments(paragraph, depth)):
                 if has_control(segment.piece):
                     num_bad += 1
                     continue
-                twin = first.get((*_box(paragraph, "Fallback"), number))
-                if twin is not None and pieces[twin] == segment.piece:
-                    twins[part, index, number] = twin
-                    continue
-                choice = _box(paragraph, "Choice")
-                if choice[0] is not None:
-                    first[(*choice, number)] = len(pieces)
+                if box is not None:
+                    in_choices = (box.getparent(), in_box, number)
+                    twin = first.get(in_choices) if is_fallback else None
+                    if twin is not None and pieces[twin] == segment.piece:
+                        twins[part, index, number] = twin
+                        continue
+                    first.setdefault(in_choices, len(pieces))
                 places.append((part, index, number))
                 pieces.append(segment.piece)
+                length += len(segment.piece)
+                check_length(name, length)
     notes = []
     if num_fields:
         notes.append(
@@ -131,24 +137,22 @@ def open_docx(name: str, content: bytes) -> Document:
         notes.append(f"Paragraphs with control characters were left as they are: {num_bad:,}.")
 
     def write(translations: Sequence[str | None]) -> bytes:
-        wanted = {
-            place: translation
-            for place, translation, piece in zip(places, translations, pieces, strict=True)
-            if translation is not None and translation != piece
-        }
-        for place, twin in twins.items():
-            if places[twin] in wanted:
-                wanted[place] = wanted[places[twin]]
+        wanted: dict[str, dict[int, dict[int, str]]] = {}
+        twins_of = {number: place for place, number in twins.items()}
+        for number, (place, translation) in enumerate(zip(places, translations, strict=True)):
+            if translation is None or translation == pieces[number]:
+                continue
+            for part, index, segment in (place, twins_of.get(number, place)):
+                wanted.setdefault(part, {}).setdefault(index, {})[segment] = translation
         changed = {}
-        for part in {part for part, _, _ in wanted}:
+        for part, by_paragraph in wanted.items():
             root = read_xml(name, data[part])
             for index, (paragraph, depth) in enumerate(list(_paragraphs(root))):
-                numbers = [number for p, i, number in wanted if p == part and i == index]
-                if numbers:
+                if index in by_paragraph:
                     _split_runs(paragraph)
                     segments = list(_segments(paragraph, depth))
-                    for number in numbers:
-                        _write_segment(segments[number], wanted[part, index, number])
+                    for number, translation in by_paragraph[index].items():
+                        _write_segment(segments[number], translation)
             changed[part] = write_xml(root)
         return repack(content, changed)
 
@@ -188,12 +192,10 @@ def _paragraphs(root: Any) -> Iterator[tuple[Any, int]]:
             depth = max(0, depth + {"begin": 1, "end": -1}.get(kind, 0))
 
 
-def _box(paragraph: Any, kind: str) -> tuple[Any, int]:
-    """The text box a paragraph is in and its place there; (None, 0) outside of that kind."""
-    for above in paragraph.iterancestors(_MC + kind):
-        inside = list(above.iter(W + "p"))
-        return above.getparent(), inside.index(paragraph)
-    return None, 0
+def _box(paragraph: Any) -> tuple[Any, bool]:
+    """The variant of a text box that a paragraph is in, and whether it is for old programs."""
+    box = next(paragraph.iterancestors(_MC + "Choice", _MC + "Fallback"), None)
+    return box, box is not None and box.tag == _MC + "Fallback"
 
 
 def _atoms(paragraph: Any, depth: int) -> list[Atom]:
@@ -360,8 +362,6 @@ def _owner(run: Any) -> Any:
 
 def _shell(element: Any) -> Any:
     """A copy without content: attributes and properties alone."""
-    import copy
-
     shell = element.makeelement(element.tag, dict(element.attrib), nsmap=element.nsmap)
     shell.extend(copy.deepcopy(child) for child in element if str(child.tag).endswith("Pr"))
     return shell
@@ -371,7 +371,7 @@ def _write_segment(segment: Segment, translation: str) -> None:
     """Puts a translation into its paragraph, whose runs are split."""
     numbered = {item.number: item for item in segment.items if item.number}
     found = None if segment.flat else _parsed(translation, numbered)
-    if found is None or not numbered:
+    if found is None or not numbered or _is_shared(segment):
         if not segment.flat and numbered:
             translation = _TAG.sub("", translation)
         _write_flat(segment, segment.lead + translation + segment.trail)
@@ -445,8 +445,10 @@ def _write_items(
     for (gap_at, item_at), text, (number, inner) in zip(places, gaps, order, strict=False):
         item = numbered[number]
         made.append((gap_at, _made(base, common, text)))
-        made.append((item_at, item.atoms[0].nodes if item.is_object else
-                     _made(item.atoms[0], common, inner)))  # fmt: skip
+        if item.is_object:
+            made.append((item_at, _whole(item.atoms[0], common)))
+        else:
+            made.append((item_at, _made(item.atoms[0], common, inner)))
     last = gap
     if last is None:
         last = places[-1][1]
@@ -457,10 +459,8 @@ def _write_items(
     for marker, elements in made:
         for element in elements:
             marker.addprevious(element)
-    for marker in {marker for pair in places for marker in pair} | {last}:
+    for marker in list(common.iter("marker")):
         marker.getparent().remove(marker)
-    for element in list(common.iter("marker")):
-        element.getparent().remove(element)
 
 
 def _common(elements: list[Any]) -> Any:
@@ -471,11 +471,34 @@ def _common(elements: list[Any]) -> Any:
     raise AssertionError("elements of one paragraph")
 
 
+def _is_shared(segment: Segment) -> bool:
+    """Whether an element that would move holds text of another piece too."""
+    atoms = [atom for item in segment.items for atom in item.atoms]
+    own = {element for atom in atoms for element in (*atom.nodes, atom.run)}
+    first = [atom.nodes[0] if atom.nodes else atom.run for atom in atoms]
+    common = _common(first)
+    return any(
+        run not in own
+        and _owner(run) is _owner(first[0])
+        and len(run) > (run.find(W + "rPr") is not None)
+        for element in {_child(common, element) for element in first}
+        for run in element.iter(W + "r")
+    )
+
+
 def _child(common: Any, element: Any) -> Any:
     """The child of `common` that holds an element, or is it."""
     while element.getparent() is not common:
         element = element.getparent()
     return element
+
+
+def _whole(atom: Atom, common: Any) -> list[Any]:
+    """The elements of an object, with a container that holds nothing else."""
+    child = _child(common, atom.nodes[0])
+    if len(atom.nodes) == 1 and len(list(child.iter(W + "r", W + "t"))) == 1:
+        return [child]
+    return atom.nodes
 
 
 def _marker(element: Any) -> Any:
