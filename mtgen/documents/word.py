@@ -474,7 +474,8 @@ def _common(elements: list[Any]) -> Any:
 def _is_shared(segment: Segment) -> bool:
     """Whether an element that would move holds text of another piece too."""
     atoms = [atom for item in segment.items for atom in item.atoms]
-    own = {element for atom in atoms for element in (*atom.nodes, atom.run)}
+    own = {atom.run for atom in atoms}
+    own |= {run for atom in atoms for node in atom.nodes for run in node.iter(W + "r")}
     first = [atom.nodes[0] if atom.nodes else atom.run for atom in atoms]
     common = _common(first)
     return any(
