@@ -371,7 +371,7 @@ def _write_segment(segment: Segment, translation: str) -> None:
     """Puts a translation into its paragraph, whose runs are split."""
     numbered = {item.number: item for item in segment.items if item.number}
     found = None if segment.flat else _parsed(translation, numbered)
-    if found is None or not numbered or _is_shared(segment):
+    if found is None or not numbered:
         if not segment.flat and numbered:
             translation = _TAG.sub("", translation)
         _write_flat(segment, segment.lead + translation + segment.trail)
@@ -427,7 +427,13 @@ def _write_items(
 ) -> None:
     """Fills the places of the items, and of the text between them, in the translation's order."""
     atoms = [atom for item in segment.items for atom in item.atoms]
-    common = _common([atom.nodes[0] if atom.nodes else atom.run for atom in atoms])
+    firsts = [atom.nodes[0] if atom.nodes else atom.run for atom in atoms]
+    own = {atom.run for atom in atoms}
+    own |= {run for atom in atoms for node in atom.nodes for run in node.iter(W + "r")}
+    common = _common(firsts)
+    for element in {_child(common, first) for first in firsts}:
+        if element.tag in _CONTAINERS:
+            _separate(element, own)
     base = next(atom for atom in atoms if atom.look == segment.base)
     # A place is a marker before the first element of an item; text before it goes there too
     # where no text stood.
@@ -471,20 +477,22 @@ def _common(elements: list[Any]) -> Any:
     raise AssertionError("elements of one paragraph")
 
 
-def _is_shared(segment: Segment) -> bool:
-    """Whether an element that would move holds text of another piece too."""
-    atoms = [atom for item in segment.items for atom in item.atoms]
-    own = {atom.run for atom in atoms}
-    own |= {run for atom in atoms for node in atom.nodes for run in node.iter(W + "r")}
-    first = [atom.nodes[0] if atom.nodes else atom.run for atom in atoms]
-    common = _common(first)
-    return any(
-        run not in own
-        and _owner(run) is _owner(first[0])
-        and len(run) > (run.find(W + "rPr") is not None)
-        for element in {_child(common, element) for element in first}
-        for run in element.iter(W + "r")
-    )
+def _separate(container: Any, own: set[Any]) -> None:
+    """Cuts a container such that runs of a piece share none with others."""
+    for child in list(container):
+        if child.tag in _CONTAINERS:
+            _separate(child, own)
+    current, last = container, None
+    for child in list(container):
+        runs = [run for run in child.iter(W + "r") if len(run)]
+        is_own = any(run in own for run in runs) if runs else last
+        if last is not None and is_own != last:
+            following = _shell(container)
+            current.addnext(following)
+            current = following
+        if current is not container:
+            current.append(child)
+        last = is_own
 
 
 def _child(common: Any, element: Any) -> Any:
