@@ -12,6 +12,8 @@ from mtgen.errors import DocumentError
 MAX_BYTES = 5_000_000
 MAX_CHARACTERS = 200_000
 """Of text to translate, in all pieces of a document."""
+MAX_LINES = 200_000
+"""Of a text file, blank ones too."""
 
 # Without letters of their own: tags, placing codes of subtitles, addresses.
 _NO_WORDS = re.compile(r"</?[A-Za-z0-9][^<>]*>|\{\\[^{}]*\}|\b(?:https?://|www\.)[^\s<>()]+")
@@ -114,7 +116,7 @@ def decode(name: str, content: bytes) -> Encoded:
     """Reads UTF-8, or UTF-16 that starts with its mark.
 
     Raises:
-        DocumentError: binary, or in another encoding.
+        DocumentError: binary, in another encoding, or of too many lines.
     """
     bom, codec = next(
         ((bom, codec) for bom, codec in _BOMS if content.startswith(bom)), (b"", "utf-8")
@@ -134,6 +136,11 @@ def decode(name: str, content: bytes) -> Encoded:
         raise DocumentError(
             f"{name} holds binary data; give a text in UTF-8, or in UTF-16 that starts with its "
             "byte order mark"
+        )
+    if text.count("\n") + text.count("\r") > 2 * MAX_LINES or len(lines(text)) > MAX_LINES:
+        raise DocumentError(
+            f"{name} has more than {MAX_LINES:,} lines, which is the most that is read; cut it "
+            "into parts"
         )
     return Encoded(text=text, bom=bom, codec=codec)
 
