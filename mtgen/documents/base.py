@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -187,7 +188,8 @@ def text_document(
     text = encoded.text
     wordy = [span for span in spans if has_words(span.piece)]
     kept = [span for span in wordy if not has_control(span.piece)]
-    bad = [text.count("\n", 0, span.start) + 1 for span in wordy if has_control(span.piece)]
+    starts = [start for start, _ in lines(text)]
+    bad = [bisect(starts, span.start) for span in wordy if has_control(span.piece)]
 
     def write(translations: Sequence[str | None]) -> bytes:
         parts, position = [], 0
