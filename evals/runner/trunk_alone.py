@@ -11,7 +11,11 @@ from mtgen.pipeline import Pipeline
 from mtgen.requests import LANGUAGES, Message, TranslationRequest, check_text
 from mtgen.tasks.translate import BATCH, LONGEST
 
-PROMPT = "Translate from {source} to {target}: {text}"
+PROMPT = (
+    "Translate the following text from {source} to {target}. "
+    "Answer with the translation alone.\n\n{text}"
+)
+"""The best of five wordings, by chrF++ of 40 everyday sentences."""
 
 
 class TrunkAlone(Pipeline):

