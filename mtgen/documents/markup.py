@@ -186,9 +186,7 @@ def _partners(group: Sequence[Token]) -> dict[int, int]:
     return found
 
 
-def _span(
-    text: str, group: list[Token], mark: str, escape: Callable[[str], str]
-) -> Span | None:
+def _span(text: str, group: list[Token], mark: str, escape: Callable[[str], str]) -> Span | None:
     """The piece of a block; None where it has no words."""
     group = _trimmed(text, group)
     if not group:

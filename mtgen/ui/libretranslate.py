@@ -47,6 +47,8 @@ MAX_BODY = MAX_BYTES + 1_000_000
 """Bytes of a request."""
 MAX_DRAINED = 100_000_000
 """Bytes of a longer one that are still taken, so that its sender comes to read the answer."""
+STOPPED = "the server is being stopped; try again later"
+"""Nobody reads this where the client hung up."""
 UNKNOWN = [{"confidence": 0.0, "language": "en"}]
 """What LibreTranslate says of a text in a language that it does not know."""
 CORS = {
@@ -112,7 +114,7 @@ class Calls:
         if failure:
             raise explained(failure) from None
         if not done or stop.is_set():
-            raise ApiError(500, "the request was cancelled")
+            raise ApiError(500, STOPPED)
         return done[0]
 
     def stop(self) -> None:
@@ -368,7 +370,7 @@ def ranked(stream: TranslationStream, rank: int) -> list[str]:
     """
     generation = stream.generation
     if generation.finish_reason == "cancelled":
-        raise ApiError(500, "the request was cancelled")
+        raise ApiError(500, STOPPED)
     known = {sentence.source: sentence for sentence in generation.sentences}
     texts = []
     for part in stream.parts:
