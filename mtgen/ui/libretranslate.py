@@ -277,7 +277,7 @@ class Wanted:
                 num_alternatives=self.num_alternatives, stop=stop,
             )  # fmt: skip
             for rank in range(-1, self.num_alternatives):
-                translated = iter(ranked(stream, rank))
+                translated = iter(ranked(stream, rank, stop))
                 for place, part in enumerate(parts):
                     new = [next(translated) for _ in part]
                     text = documents[place].written(new).decode() if self.is_html else new[0]
@@ -358,18 +358,18 @@ def detections(texts: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def parts_document(pieces: tuple[str, ...]) -> Document:
-    """Texts that are translated together, and are not put together again."""
+    """Texts that are translated together and never written."""
     return Document(kind="txt", pieces=pieces, write=lambda _: b"")
 
 
-def ranked(stream: TranslationStream, rank: int) -> list[str]:
-    """Each piece's translation, or its alternative `rank` from 0.
+def ranked(stream: TranslationStream, rank: int, stop: threading.Event) -> list[str]:
+    """Each piece's translation, or its alternative `rank` from 0 where there is one.
 
     Raises:
         ApiError: the stream was stopped.
     """
     generation = stream.generation
-    if generation.finish_reason == "cancelled":
+    if stop.is_set():
         raise ApiError(500, STOPPED)
     known = {sentence.source: sentence for sentence in generation.sentences}
     texts = []
@@ -440,7 +440,7 @@ def translated_file(
     if source is None or source == target or not document.pieces:
         return content
     stream = pipeline().document_stream(document, source=source, target=target, stop=stop)
-    return document.written(ranked(stream, -1))
+    return document.written(ranked(stream, -1, stop))
 
 
 def build_router(model: SharedModel, calls: Calls, files: Files) -> APIRouter:
