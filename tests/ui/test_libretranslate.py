@@ -330,7 +330,7 @@ def test_more_than_64_waiting_are_sent_away():
     import asyncio
     import threading
 
-    from mtgen.ui.libretranslate import ApiError, Calls
+    from mtgen.ui.beside import ApiError, Calls
 
     release = threading.Event()
 
