@@ -518,3 +518,10 @@ def test_words_translated_apart_lose_nothing(text):
 
 def test_the_module_gives_what_it_names():
     assert all(hasattr(segments, name) for name in segments.__all__)
+
+
+def test_numbered_tags_of_documents_must_come_back():
+    source = "A <1>big</1> house<2/> stands here."
+    assert protected(source) == ["<1>", "</1>", "<2/>"]
+    assert lost(source, "Ein <1>großes Haus<2/> steht hier.") == ("</1>",)
+    assert protected("It is x <1 and y> 3.") == ["1", "3"]
