@@ -120,7 +120,7 @@ def test_samples_are_unique_and_can_be_asked(suite):
     [
         ("translation-everyday", "0ee48c23450394ee"),
         ("translation-robustness", "445e723b2fe15f45"),
-        ("translation-keep", "bf66ae3a86ff22b2"),
+        ("translation-keep", "5bbe3ffd056d5438"),
         ("translation-questions", "950be06d3d96b6df"),
     ],
 )
