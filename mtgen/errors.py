@@ -8,6 +8,7 @@ MtgenError
 │   ├── PromptTooLongError
 │   ├── LanguageError        a text whose language cannot be told
 │   ├── PictureError         a file that is no picture of ours
+│   ├── DocumentError        a file whose text cannot be translated
 │   └── UnknownNameError     no suite, metric or model of that name
 ├── ConfigError              a checkpoint that this code cannot run
 ├── TrunkError               exit code 1: the weights cannot be had
@@ -60,6 +61,10 @@ class LanguageError(BadRequestError):
 
 class PictureError(BadRequestError):
     """A file is no picture, or carries no settings that can be used."""
+
+
+class DocumentError(BadRequestError):
+    """A file cannot be read as a document: its type, encoding, size or structure."""
 
 
 class UnknownNameError(BadRequestError):
