@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from mtgen.documents import read_glossary
+from mtgen.documents.base import clean
 from mtgen.errors import MtgenError
 from mtgen.requests import LANGUAGES, MAX_ALTERNATIVES, MAX_TEMPERATURE, TranslationRequest
 from mtgen.ui import translate_api, translate_files
@@ -41,6 +42,9 @@ EXAMPLES = [
 ]
 """Texts, each with what it is translated into."""
 
+NO_TERMS = [["", ""]] * 3
+"""Rows of the glossary to begin with."""
+
 DEFAULTS = TranslationRequest(text="-", target="fr", num_alternatives=3)
 
 
@@ -50,6 +54,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     weights = model.weights
     shown_state = gr.State(Shown())
     langs = [(name, code) for code, name in LANGUAGES.items()]
+
+    bare: dict[str, Any] = {"elem_classes": "bare", "apply_default_css": False}
 
     with gr.Row(elem_id="languages"):
         with gr.Column(scale=5, min_width=280):
@@ -71,8 +77,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                 placeholder="Type or paste a text · Ctrl+Enter translates at once, Esc stops",
             )  # fmt: skip
             with gr.Row(elem_id="source-line"):
-                found = gr.HTML(line(""), elem_id="found-language")
-                count = gr.HTML(elem_id="source-count", min_width=90)
+                found = gr.HTML(line(""), elem_id="found-language", **bare)
+                count = gr.HTML(elem_id="source-count", min_width=90, **bare)
             with gr.Row():
                 go = gr.Button("Translate", variant="primary", min_width=110, elem_id="translate")
                 stop = gr.Button(
@@ -81,11 +87,12 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                 )  # fmt: skip
                 clear = gr.Button("Clear", min_width=80, elem_id="translate-clear")
         with gr.Column(min_width=300):
-            result = gr.HTML(result_html(Shown()), elem_id="translation", js_on_load=CLICKS)
-            state_line = gr.HTML(line(""), elem_id="translate-status")
-            notes = gr.HTML(elem_id="translate-notes")
-            sentence = gr.HTML(elem_id="sentence", js_on_load=CLICKS)
-            copy = gr.Button("Copy", min_width=80, elem_id="translate-copy")
+            result = gr.HTML(result_html(Shown()), elem_id="translation", js_on_load=CLICKS, **bare)
+            state_line = gr.HTML(line(""), elem_id="translate-status", **bare)
+            with gr.Row():
+                copy = gr.Button("Copy", min_width=80, elem_id="translate-copy")
+            notes = gr.HTML(elem_id="translate-notes", **bare)
+            sentence = gr.HTML(elem_id="sentence", js_on_load=CLICKS, **bare)
     plain = gr.Textbox(visible="hidden", elem_id="translation-text", show_label=False)
     typed = gr.Button(visible="hidden", elem_id="translate-typed")
     examples = gr.Dataset(
@@ -116,7 +123,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             "Terms that must be translated so. One that stays as it is stands in both columns."
         )
         terms = gr.Dataframe(
-            headers=["Term", "Translation"], column_count=2, row_count=3, type="array",
+            NO_TERMS, headers=["Term", "Translation"], column_count=2, type="array",
             interactive=True, show_label=False, elem_id="terms", max_height=260, buttons=[],
         )  # fmt: skip
         with gr.Row():
@@ -125,7 +132,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                 elem_id="load-terms",
             )  # fmt: skip
             no_terms = gr.Button("Clear the terms", size="sm", min_width=130, elem_id="no-terms")
-        terms_line = gr.HTML(line(""), elem_id="terms-line")
+        terms_line = gr.HTML(line(""), elem_id="terms-line", **bare)
 
     form = Form(text, source, target, beams, temperature, alternatives, seed, terms)
 
@@ -288,7 +295,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         if shown.asked is not None and shown.asked.text == asked.text:
             known = shown.asked.source
         try:
-            new = swapped(asked.text or "", asked.source, asked.target, shown.text, known)
+            written = clean(shown.text) or ""  # a model can write any character
+            new = swapped(asked.text or "", asked.source, asked.target, written, known)
         except MtgenError as error:
             return *(gr.skip(),) * 3, *update(line=line(str(error), problem=True))
         session = request.session_hash
@@ -351,7 +359,10 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         asked = shown.asked
         try:
             request = TranslationRequest(
-                text=looked_at.text, source=asked.target, target=asked.source, num_beams=2
+                text=clean(looked_at.text) or "",
+                source=asked.target,
+                target=asked.source,
+                num_beams=2,
             )
             generation = model.get().translation_stream(request, stop=job.stop).generation
             whole = generation.finish_reason != "cancelled"
@@ -387,6 +398,6 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         return [list(pair) for pair in pairs], line(f"{len(pairs)} terms")
 
     listen(load_terms.upload, fill_terms, [load_terms], [terms, terms_line])
-    listen(no_terms.click, lambda: ([["", ""]] * 3, line("")), [], [terms, terms_line])
+    listen(no_terms.click, lambda: (NO_TERMS, line("")), [], [terms, terms_line])
 
     translate_api.build_endpoints(model)

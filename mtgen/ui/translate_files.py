@@ -26,9 +26,9 @@ STOPPED_EARLY = "stopped before it began"
 REFRESH_S = 0.3
 
 ABOUT = f"""
-Drop a file ({", ".join(SUFFIXES)}) to translate it into the language chosen above, with the
-settings and the glossary below and above. It comes back under the same type: time codes, tags,
-tables and layout stay as they are.
+Drop a file ({", ".join(SUFFIXES)}) to translate it between the languages chosen above, with the
+same settings and glossary. It comes back under the same type: time codes, tags, tables and layout
+stay as they are.
 """
 
 
@@ -84,6 +84,7 @@ def content_of(path: str | None) -> tuple[str, bytes]:
 def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
     """Adds the section's components and events to the tab under construction."""
     turns = Turns(BUSY)
+    bare: dict[str, Any] = {"elem_classes": "bare", "apply_default_css": False}
     with gr.Accordion("Files", open=False, elem_id="translate-files"):
         gr.Markdown(ABOUT)
         with gr.Row():
@@ -106,8 +107,8 @@ def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
                         elem_classes=["stop-button", "danger"],
                     )  # fmt: skip
                 save = gr.DownloadButton(visible=False, elem_id="file-save", min_width=140)
-                progress = gr.HTML(elem_id="file-progress")
-                notes = gr.HTML(elem_id="file-notes")
+                progress = gr.HTML(elem_id="file-progress", **bare)
+                notes = gr.HTML(elem_id="file-notes", **bare)
     folder = Path(file.GRADIO_CACHE) / "mtgen"
     shown = {"progress": progress, "notes": notes, "save": save}
 

@@ -43,11 +43,18 @@ OTHER_LANGUAGES = {
 """Those that are recognised often enough to be named."""
 
 CSS = """
-#languages { align-items: center; gap: 8px; flex-wrap: nowrap; }
+.bare, .bare > div { padding: 0 !important; }
+#languages {
+  display: grid; grid-template-columns: calc(50% - 54px) 44px 1fr; gap: 8px; align-items: center;
+}
 #languages > .column { min-width: 0 !important; }
-#languages .chips, #languages .chips .wrap { border: 0; padding: 0; background: none; }
-#swap { flex: 0 0 44px; min-width: 44px !important; font-size: 20px; padding: 6px 0; }
+#languages .chips { border: 0; padding: 0; background: none; }
+#languages .chips .wrap { padding: 2px 2px 4px; }
+#languages .chips label { padding: 4px 10px !important; }
+#swap { min-width: 44px !important; font-size: 20px; padding: 4px 0; }
 #translate-panes { align-items: stretch; gap: 12px; }
+#translate-panes > .column { gap: 8px; }
+#source-text textarea { border: 1px solid var(--border-color-primary); padding: 12px 14px; }
 #source-text textarea { font-size: var(--text-lg); line-height: 1.5; min-height: 200px; }
 #translation .pane {
   min-height: 226px; padding: 12px 14px; border-radius: var(--block-radius); cursor: default;
@@ -65,15 +72,18 @@ CSS = """
 }
 .line {
   display: flex; flex-wrap: wrap; justify-content: space-between; gap: 2px 16px;
-  font-size: var(--text-sm); color: var(--body-text-color-subdued); min-height: 1.4em;
+  font-size: var(--text-sm); color: var(--body-text-color-subdued); min-height: 1.5em;
 }
+.line span { color: inherit; }
 .line .problem { color: #b3261e; }
 .dark .line .problem { color: #f2867d; }
 .notes { margin: 4px 0 0; padding-left: 18px; font-size: var(--text-sm); }
 .notes, .notes li { color: var(--body-text-color-subdued); list-style: disc; }
-.hint { border-bottom: 1px dotted; cursor: help; }
-#source-line { display: flex; gap: 8px; flex-wrap: nowrap; }
-#source-line > :last-child { flex: 0 0 auto; min-width: 0; text-align: right; }
+.hint { font-size: inherit; border-bottom: 1px dotted; cursor: help; }
+#source-line { gap: 8px; flex-wrap: nowrap; }
+#found-language { flex: 1 1 auto !important; }
+#source-count { flex: 0 0 auto !important; min-width: 0 !important; width: auto; }
+#translate-notes:not(:has(li)), #sentence:not(:has(.panel)) { display: none; }
 #source-count .over { color: #b3261e; font-weight: 600; }
 .dark #source-count .over { color: #f2867d; }
 #sentence .panel {
@@ -88,7 +98,8 @@ CSS = """
 #sentence .panel p { margin: 0; }
 #sentence .alternative {
   display: block; width: 100%; text-align: left; padding: 5px 8px; margin: 2px 0 0 -8px;
-  border-radius: 6px; background: none; color: var(--body-text-color); cursor: pointer;
+  border: 0; border-radius: 6px; background: none; color: var(--body-text-color);
+  cursor: pointer; font: inherit;
 }
 #sentence .alternative:hover, #sentence .alternative:focus-visible {
   background: color-mix(in srgb, var(--color-accent) 20%, transparent);
@@ -96,9 +107,7 @@ CSS = """
 .stop-button.danger, .stop-button.danger:hover { background: #b3261e; color: white; }
 #translate-examples { margin-top: 8px; }
 @media (max-width: 640px) {
-  #languages { flex-wrap: wrap; }
-  #languages > .column { flex: 1 1 100% !important; }
-  #swap { flex: 1 1 100%; }
+  #languages { display: flex; flex-direction: column; align-items: stretch; }
   #source-text textarea { min-height: 140px; }
   #translation .pane { min-height: 140px; }
 }
