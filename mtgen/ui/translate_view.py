@@ -43,7 +43,7 @@ OTHER_LANGUAGES = {
 """Those that are recognised often enough to be named."""
 
 CSS = """
-.bare, .bare > div { padding: 0 !important; }
+.bare { padding: 0 !important; }
 #languages {
   display: grid; grid-template-columns: calc(50% - 54px) 44px 1fr; gap: 8px; align-items: center;
 }
@@ -55,7 +55,7 @@ CSS = """
 #translate-panes { align-items: stretch; gap: 12px; }
 #translate-panes > .column { gap: 8px; }
 #source-text textarea { border: 1px solid var(--border-color-primary); padding: 12px 14px; }
-#source-text textarea { font-size: var(--text-lg); line-height: 1.5; min-height: 200px; }
+#source-text textarea { font-size: var(--text-lg); line-height: 1.5; min-height: 226px; }
 #translation .pane {
   min-height: 226px; padding: 12px 14px; border-radius: var(--block-radius); cursor: default;
   border: 1px solid var(--border-color-primary); background: var(--background-fill-secondary);
@@ -97,8 +97,9 @@ CSS = """
 #sentence .panel h4:first-child { margin-top: 0; }
 #sentence .panel p { margin: 0; }
 #sentence .alternative {
-  display: block; width: 100%; text-align: left; padding: 5px 8px; margin: 2px 0 0 -8px;
-  border: 0; border-radius: 6px; background: none; color: var(--body-text-color);
+  display: block; width: 100%; text-align: left; padding: 4px 10px; margin: 4px 0 0;
+  border: 1px solid var(--border-color-primary); border-radius: 6px; background: none;
+  color: var(--body-text-color);
   cursor: pointer; font: inherit;
 }
 #sentence .alternative:hover, #sentence .alternative:focus-visible {
@@ -107,7 +108,10 @@ CSS = """
 .stop-button.danger, .stop-button.danger:hover { background: #b3261e; color: white; }
 #translate-examples { margin-top: 8px; }
 @media (max-width: 640px) {
-  #languages { display: flex; flex-direction: column; align-items: stretch; }
+  #languages { display: flex; flex-direction: column; align-items: stretch; gap: 4px; }
+  #languages .chips .wrap { gap: 4px; }
+  #languages .chips label { padding: 4px 7px !important; font-size: 13px; }
+  #swap { align-self: center; rotate: 90deg; padding: 0; }
   #source-text textarea { min-height: 140px; }
   #translation .pane { min-height: 140px; }
 }
@@ -351,7 +355,7 @@ def panel_html(shown: Shown, weights: Path = WEIGHTS, waiting: bool = False) -> 
     return (
         '<div class="panel">'
         f'<h4>{LANGUAGES[src]}</h4><p lang="{src}">{html.escape(sentence.source)}</p>'
-        f'<h4>Other translations</h4><div lang="{tgt}">{others or f"<p>{none}</p>"}</div>'
+        f'<h4>Other translations, to put in its place</h4><div lang="{tgt}">{others or f"<p>{none}</p>"}</div>'
         f"<h4>Translated back into {LANGUAGES[src]}</h4>"
         f'<p id="back" lang="{src}">{html.escape(back)}</p>'
         f"<h4>Quality</h4><p>{quality}</p>{notes}</div>"
