@@ -16,6 +16,8 @@ from mtgen.requests import (
     Message,
     Precision,
     TextRequest,
+    TranslationGeneration,
+    TranslationRequest,
 )
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ __all__ = [
     "Message",
     "MtgenError",
     "TextRequest",
+    "TranslationGeneration",
+    "TranslationRequest",
     "load",
 ]
 

@@ -45,8 +45,17 @@ def build_parser() -> argparse.ArgumentParser:
         help="measure speed",
         description="Measures speed and memory beside transformers, interleaved in one run.",
     )
+    bench.add_argument(
+        "--task", choices=("text", "translate"), default="text", help="what to measure"
+    )
     bench.add_argument("--rounds", type=int, default=5, help="rounds; medians are reported")
-    bench.add_argument("--tokens", type=int, default=64, help="new tokens a round")
+    bench.add_argument("--tokens", type=int, default=64, help="text: new tokens a round")
+    bench.add_argument(
+        "--sentences", type=int, default=200, help="translate: sentences in batches, up to 1000"
+    )
+    bench.add_argument(
+        "--weights", metavar="PATH", help="translate: folder of the expert, not this release's"
+    )
     bench.add_argument("--json", action="store_true", help="one JSON object on standard output")
     bench.set_defaults(run=run_bench)
 
@@ -344,13 +353,21 @@ def targets(out: Path | None, generation: ImageGeneration) -> list[Path]:
 
 
 def run_bench(options: argparse.Namespace) -> None:
-    from mtgen.engine.bench import bench, table
+    if options.task == "translate":
+        from mtgen.engine import bench_translation as module
 
-    result = bench(options.trunk, rounds=options.rounds, num_tokens=options.tokens)
+        result = module.bench_translation(
+            options.trunk, weights=options.weights, rounds=options.rounds,
+            num_sentences=options.sentences,
+        )  # fmt: skip
+    else:
+        from mtgen.engine import bench as module
+
+        result = module.bench(options.trunk, rounds=options.rounds, num_tokens=options.tokens)
     if options.json:
         print_json(result)
     else:
-        print(table(result))
+        print(module.table(result))
 
 
 def main(arguments: list[str]) -> None:

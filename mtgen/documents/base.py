@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from bisect import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from mtgen.errors import DocumentError
 MAX_BYTES = 5_000_000
 MAX_CHARACTERS = 200_000
 """Of text to translate, in all pieces of a document."""
+MAX_LINES = 200_000
+"""Of a text file, blank ones too."""
 
 # Without letters of their own: tags, placing codes of subtitles, addresses.
 _NO_WORDS = re.compile(r"</?[A-Za-z0-9][^<>]*>|\{\\[^{}]*\}|\b(?:https?://|www\.)[^\s<>()]+")
@@ -114,7 +117,7 @@ def decode(name: str, content: bytes) -> Encoded:
     """Reads UTF-8, or UTF-16 that starts with its mark.
 
     Raises:
-        DocumentError: binary, or in another encoding.
+        DocumentError: binary, in another encoding, or of too many lines.
     """
     bom, codec = next(
         ((bom, codec) for bom, codec in _BOMS if content.startswith(bom)), (b"", "utf-8")
@@ -134,6 +137,11 @@ def decode(name: str, content: bytes) -> Encoded:
         raise DocumentError(
             f"{name} holds binary data; give a text in UTF-8, or in UTF-16 that starts with its "
             "byte order mark"
+        )
+    if text.count("\n") + text.count("\r") > 2 * MAX_LINES or len(lines(text)) > MAX_LINES:
+        raise DocumentError(
+            f"{name} has more than {MAX_LINES:,} lines, which is the most that is read; cut it "
+            "into parts"
         )
     return Encoded(text=text, bom=bom, codec=codec)
 
@@ -180,7 +188,8 @@ def text_document(
     text = encoded.text
     wordy = [span for span in spans if has_words(span.piece)]
     kept = [span for span in wordy if not has_control(span.piece)]
-    bad = [text.count("\n", 0, span.start) + 1 for span in wordy if has_control(span.piece)]
+    starts = [start for start, _ in lines(text)]
+    bad = [bisect(starts, span.start) for span in wordy if has_control(span.piece)]
 
     def write(translations: Sequence[str | None]) -> bytes:
         parts, position = [], 0

@@ -16,6 +16,7 @@ from mtgen.documents.base import Document, Encoded, Span, decode, listed, one_li
 from mtgen.errors import DocumentError
 
 DELIMITERS = (",", ";", "\t", "|")
+MAX_CELLS = 500_000
 SAMPLE_ROWS = 100
 """Rows that are looked at to find the delimiter."""
 
@@ -73,6 +74,11 @@ def columns(name: str, content: bytes) -> list[str]:
 def _table(name: str, content: bytes) -> tuple[Encoded, str | None, list[list[Cell]]]:
     """The text, its delimiter (None in a table of one column) and its rows."""
     encoded = decode(name, content)
+    if any(encoded.text.count(delimiter) > MAX_CELLS for delimiter in DELIMITERS):
+        raise DocumentError(
+            f"{name} has more than {MAX_CELLS:,} cells, which is the most that is read; cut it "
+            "into parts, or leave columns out"
+        )
     named = re.match(r"sep=([,;\t|])(?:\r\n|\r|\n)", encoded.text)
     delimiter = named[1] if named else _delimiter(encoded.text)
     rows = list(_rows(encoded.text, delimiter))

@@ -88,9 +88,9 @@ def beam_search(
     """
     ends_at = torch.tensor(sorted(eos_ids))
     cache, logits = read_batch(runtime, prompts, max(max_new_tokens), expert)
-    beams = torch.arange(len(prompts)).repeat_interleave(num_beams)
-    cache.select(beams)
-    logits = logits[beams]
+    cache.repeat(num_beams)
+    prompt_length = cache.length
+    logits = logits.repeat_interleave(num_beams, 0)
     vocab_size = logits.shape[1]
     num_candidates = (1 + len(ends_at)) * num_beams
     places = list(range(len(prompts)))
@@ -133,8 +133,16 @@ def beam_search(
                 going.append(row)
         if not going or (stop is not None and stop.is_set()):
             return
-        rows = torch.tensor(going)
-        cache.select((parents[rows] + rows[:, None] * num_beams).flatten())
-        places = [places[row] for row in going]
+        rows = torch.tensor(packed(going))
+        streams = (parents[rows] + rows[:, None] * num_beams).flatten()
+        cache.select(streams, shared=prompt_length, group=num_beams)
+        places = [places[row] for row in rows.tolist()]
         scores, limits, written = scores[rows], limits[rows], written[rows]
         logits = runtime.forward(written[:, :, -1].reshape(-1, 1), cache, expert=expert)[:, -1]
+
+
+def packed(rows: Sequence[int]) -> list[int]:
+    """Rows that stay, in an order in which few of them move: the last ones fill the holes."""
+    kept = set(rows)
+    last = sorted(row for row in kept if row >= len(rows))
+    return [row if row in kept else last.pop() for row in range(len(rows))]

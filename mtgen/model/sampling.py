@@ -99,10 +99,9 @@ def sample_batch(
         first = int.from_bytes(name[:6], "big")
         generators += [seeded(first + number) for number in range(num_samples)]
     cache, logits = read_batch(runtime, prompts, max(max_new_tokens), expert)
-    rows = torch.arange(len(prompts)).repeat_interleave(num_samples)
-    cache.select(rows)
-    logits = logits[rows]
-    streams = list(range(len(rows)))
+    cache.repeat(num_samples)
+    logits = logits.repeat_interleave(num_samples, 0)
+    streams = list(range(len(logits)))
     ids: list[list[int]] = [[] for _ in streams]
     log_probs = [0.0] * len(streams)
     done: list[list[Hypothesis | None]] = [[None] * num_samples for _ in prompts]

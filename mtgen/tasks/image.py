@@ -55,7 +55,7 @@ def styled(request: ImageRequest) -> str:
 def unrotated(cache: KVCache, layer: int, runtime: LlamaRuntime) -> Float[Tensor, "1 G T D"]:
     """A layer's keys of a whole cache without the rotation of their positions."""
     turns = torch.view_as_real(runtime.rotations[: cache.length, 0].conj().resolve_conj())
-    return rotate(cache.keys[layer, :, :, : cache.length].float(), turns)
+    return rotate(cache.keys[layer][:, :, : cache.length].float(), turns)
 
 
 @dataclass(frozen=True)

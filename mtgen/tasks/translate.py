@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtgen.engine import LlamaRuntime
@@ -26,7 +27,7 @@ from mtgen.requests import (
     TranslationRequest,
     TranslationTimings,
 )
-from mtgen.tasks.segments import Segment, apart, lost, split
+from mtgen.tasks.segments import Segment, added, apart, lost, split
 
 PIVOT = "en"
 """Between two other languages it is translated by way of this one: no pairs of them were learnt."""
@@ -132,11 +133,14 @@ class Translator:
         """Translations of each sentence, best first; none of those that were not reached."""
         request, tokenizer = self.request, self.tokenizer
         shouted = [is_shouted(sentence) for sentence in sentences]
-        prompts, limits = [], []
+        prompts, limits, whole = [], [], []
+        context = self.runtime.config.context_length
         for sentence, loud in zip(sentences, shouted, strict=True):
             ids = tokenizer.encode(sentence.capitalize() if loud else sentence)
+            whole.append(len(ids) <= context // 3)
+            ids = ids[: context // 3]
             prompts.append(translation_prompt(ids, src_lang, tgt_lang, tokenizer))
-            limits.append(int(LONGEST * len(ids)) + 12)
+            limits.append(min(int(LONGEST * len(ids)) + 12, context - len(prompts[-1])))
         found: list[list[Candidate]] = [[] for _ in sentences]
         if request.temperature:
             assert request.seed is not None
@@ -162,25 +166,23 @@ class Translator:
                 texts.add(text)
                 count = len(hypothesis.ids) + hypothesis.ended
                 confidence = math.exp(hypothesis.log_prob / count)
-                found[place].append(
-                    Candidate(text, confidence, len(hypothesis.ids), hypothesis.ended)
-                )
+                ended = hypothesis.ended and whole[place]
+                found[place].append(Candidate(text, confidence, len(hypothesis.ids), ended))
         return found
 
     def through(self, sentences: Sequence[str], langs: Sequence[str]) -> list[list[Candidate]]:
         """The same by way of other languages; the confidences are multiplied."""
-        found = self.candidates(sentences, *langs[:2])
-        for step in zip(langs[1:], langs[2:], strict=False):
-            firsts = [
-                next((c for c in options if self.is_sound(sentence, c.text, None)), None)
-                or (options[0] if options else None)
-                for sentence, options in zip(sentences, found, strict=True)
-            ]
-            reached = [row for row, first in enumerate(firsts) if first is not None]
-            later = self.candidates([firsts[row].text for row in reached], *step)
+        found = self.candidates(sentences, langs[0], langs[1])
+        for src_lang, tgt_lang in itertools.pairwise(langs[1:]):
+            firsts = {
+                row: (self.sound(sentences[row], options) or options)[0]
+                for row, options in enumerate(found)
+                if options
+            }
+            texts = [first.text for first in firsts.values()]
+            later = self.candidates(texts, src_lang, tgt_lang) if texts else []
             found = [[] for _ in sentences]
-            for row, options in zip(reached, later, strict=True):
-                first = firsts[row]
+            for (row, first), options in zip(firsts.items(), later, strict=True):
                 found[row] = [
                     dataclasses.replace(
                         c, confidence=c.confidence * first.confidence, ended=c.ended and first.ended
@@ -189,13 +191,21 @@ class Translator:
                 ]
         return found
 
-    def is_sound(self, source: str, text: str, wanted: Counter[str] | None) -> bool:
-        """Whether nothing is lost or invented, nothing repeated, and every term is held."""
-        return (
-            not lost(source, text)
-            and not runs_on(source, text)
-            and (wanted is None or is_held(wanted, text))
-        )
+    def sound(
+        self, source: str, options: Sequence[Candidate], wanted: Counter[str] | None = None
+    ) -> list[Candidate]:
+        """Candidates that lose and repeat nothing and hold every term.
+
+        Those that add something, such as a number in digits for one in words, come last.
+        """
+        kept = [
+            c
+            for c in options
+            if not lost(source, c.text)
+            and not runs_on(source, c.text)
+            and is_held(wanted or Counter(), c.text)
+        ]
+        return sorted(kept, key=lambda c: bool(added(source, c.text)))
 
     def translate(self, sentences: Sequence[str], langs: Sequence[str]) -> list[TranslatedSentence]:
         """Sentences along a way of languages, from source to target; see `through`.
@@ -206,48 +216,33 @@ class Translator:
         """
         found = self.through(sentences, langs)
         wanted = [self.terms.wanted(sentence) for sentence in sentences]
-        results: list[TranslatedSentence | None] = [None] * len(sentences)
-        again = []
-        for row, (sentence, options) in enumerate(zip(sentences, found, strict=True)):
-            if not options:
-                continue
-            sound = [c for c in options if self.is_sound(sentence, c.text, wanted[row])]
-            if sound:
-                results[row] = self.chosen(sentence, sound)
-            else:
-                again.append(row)
-        forced = [row for row in again if wanted[row]]
-        replaced = {row: self.terms.put_in(sentences[row]) for row in forced}
-        if forced:
-            options = self.through([replaced[row] for row in forced], langs)
-            for row, candidates in zip(forced, options, strict=True):
-                sound = [c for c in candidates if self.is_sound(replaced[row], c.text, wanted[row])]
-                if sound:
+        results: dict[int, TranslatedSentence] = {}
+        for row, options in enumerate(found):
+            if sound := self.sound(sentences[row], options, wanted[row]):
+                results[row] = self.chosen(sentences[row], sound)
+        failed = [row for row, options in enumerate(found) if options and row not in results]
+        replaced = {row: self.terms.put_in(sentences[row]) for row in failed if wanted[row]}
+        if replaced:
+            again = self.through(list(replaced.values()), langs)
+            for row, options in zip(replaced, again, strict=True):
+                if sound := self.sound(replaced[row], options, wanted[row]):
                     results[row] = self.chosen(sentences[row], sound)
-                    again.remove(row)
-        parts = self.in_parts([replaced.get(row, sentences[row]) for row in again],
-                              [wanted[row] for row in again], langs)  # fmt: skip
-        for row, text in zip(again, parts, strict=True):
-            if text is None:
-                continue
-            options = found[row]
-            note = "Translated in parts, so that nothing in it is lost."
-            if wanted[row]:
-                terms = ", ".join(wanted[row])
-                note = (
-                    f"Translated in parts around {terms}, as the glossary asks; check its grammar."
-                )
-            if runs_on(sentences[row], text):
-                note = "The model repeats itself here; this translation may be wrong."
-            results[row] = TranslatedSentence(
-                source=sentences[row], text=text,
-                alternatives=self.others(text, options), notes=(note,),
-            )  # fmt: skip
+        failed = [row for row in failed if row not in results]
+        parts = self.in_parts(
+            {replaced.get(row, sentences[row]): wanted[row] for row in failed}, langs
+        )
+        for row in failed:
+            text = parts.get(replaced.get(row, sentences[row]))
+            if text is not None:
+                others = self.others(text, found[row])
+                results[row] = TranslatedSentence(
+                    source=sentences[row], text=text, alternatives=others,
+                    notes=(why_in_parts(sentences[row], text, wanted[row]),),
+                )  # fmt: skip
         return [
-            TranslatedSentence(source=sentence, text=sentence, done=False)
-            if result is None else result
-            for sentence, result in zip(sentences, results, strict=True)
-        ]  # fmt: skip
+            results.get(row) or TranslatedSentence(source=sentence, text=sentence, done=False)
+            for row, sentence in enumerate(sentences)
+        ]
 
     def chosen(self, sentence: str, sound: Sequence[Candidate]) -> TranslatedSentence:
         """The first candidate, the others as its alternatives."""
@@ -264,27 +259,49 @@ class Translator:
         return tuple(texts[: self.request.num_alternatives])
 
     def in_parts(
-        self, sentences: Sequence[str], wanted: Sequence[Counter[str]], langs: Sequence[str]
-    ) -> list[str | None]:
-        """Sentences whose words between kept items are translated by themselves."""
-        cut = [
-            apart(sentence, tuple(terms)) for sentence, terms in zip(sentences, wanted, strict=True)
-        ]
-        pieces = sorted({p.text for parts in cut for p in parts if p.translate}, key=len)
-        if not pieces:
-            return ["".join(p.text for p in parts) for parts in cut]
-        options = dict(zip(pieces, self.through(pieces, langs), strict=True))
-        if not all(options.values()):
-            return [None] * len(sentences)
+        self, sentences: Mapping[str, Collection[str]], langs: Sequence[str]
+    ) -> dict[str, str]:
+        """Sentences, each with terms to keep, put together from what lies between kept items.
 
-        def best(piece: str) -> str:
-            sound = [c for c in options[piece] if self.is_sound(piece, c.text, None)]
-            text = (sound or options[piece])[0].text
-            if not sound and lost(piece, text):
-                return piece
-            return text if piece[:1].isupper() else uncapitalised(piece, text)
+        Returns:
+            The translations by sentence; none where the work was stopped.
+        """
+        cut = {sentence: list(around(sentence, terms)) for sentence, terms in sentences.items()}
+        pieces = sorted({p.text for parts in cut.values() for p in parts if p.translate}, key=len)
+        found = self.through(pieces, langs) if pieces else []
+        if not all(found):
+            return {}
+        texts = {}
+        for piece, options in zip(pieces, found, strict=True):
+            text = (self.sound(piece, options) or options)[0].text
+            texts[piece] = text if piece[:1].isupper() else uncapitalised(piece, text)
+        return {
+            sentence: "".join(texts[p.text] if p.translate else p.text for p in parts)
+            for sentence, parts in cut.items()
+        }
 
-        return ["".join(best(p.text) if p.translate else p.text for p in parts) for parts in cut]
+
+def why_in_parts(sentence: str, text: str, terms: Collection[str]) -> str:
+    """What the user should know of a sentence that was put together."""
+    if runs_on(sentence, text):
+        return "The model repeats itself here; this translation may be wrong."
+    if terms:
+        kept = ", ".join(terms)
+        return f"Translated in parts around {kept}, as the glossary asks; check its grammar."
+    return "Translated in parts, so that nothing in it is lost."
+
+
+def around(sentence: str, terms: Collection[str]) -> Iterator[Segment]:
+    """The sentence cut around terms that must stay, and around what else must."""
+    if not terms:
+        yield from apart(sentence)
+        return
+    choice = "|".join(re.escape(term) for term in sorted(terms, key=len, reverse=True))
+    for part in re.split(rf"(\s*(?<!\w)(?:{choice})(?!\w)\s*)", sentence):
+        if part.strip() in terms:
+            yield Segment(part, False)
+        else:
+            yield from apart(part)
 
 
 def uncapitalised(piece: str, text: str) -> str:

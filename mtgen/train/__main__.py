@@ -86,7 +86,7 @@ def build_parser() -> Parser:
             group.add_argument(flag, type=kinds[field.name])
         elif field.name == "styles":
             group.add_argument(flag, metavar="A,B", help="sources of pictures; all: an empty text")
-        elif field.name.endswith("optimizer"):
+        elif field.name == "optimizer":
             group.add_argument(flag, choices=("muon", "adamw"))
     for field in ("n_layer", "n_embd", "n_ff"):
         group.add_argument(

@@ -49,8 +49,6 @@ class TrainConfig:
     """How much of the averaged weights stays at each step; less in the first steps."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """Of their matrices; all else learns by AdamW."""
-    low_rank_optimizer: Literal["muon", "adamw"] = "adamw"
-    """Of low-rank experts."""
     prompt_dropout: float = 0.1
     """Share of pictures trained without their prompt, for guidance."""
     later_codes_dropout: float = 0.25

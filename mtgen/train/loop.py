@@ -151,7 +151,6 @@ class Trainer:
         config = self.config
         groups: dict[str, list[nn.Parameter]] = {
             "muon": [],
-            "low_rank_muon": [],
             "image": [],
             "low_rank": [],
             "trunk": [],
@@ -160,8 +159,7 @@ class Trainer:
             if name.startswith("trunk."):
                 groups["trunk"].append(parameter)
             elif name.startswith("translation."):
-                by_muon = config.low_rank_optimizer == "muon"
-                groups["low_rank_muon" if by_muon else "low_rank"].append(parameter)
+                groups["low_rank"].append(parameter)
             elif config.optimizer == "muon" and parameter.ndim == 2 and LAYER.search(name):
                 groups["muon"].append(parameter)
             else:
@@ -178,17 +176,13 @@ class Trainer:
                     by_adam, betas=(0.9, 0.98), weight_decay=config.weight_decay, fused=True
                 )
             )
-        by_muon = [
-            {"params": groups[name], "lr": rate, "peak": rate}
-            for name, rate in (("muon", config.lr), ("low_rank_muon", config.low_rank_lr))
-            if groups[name]
-        ]
-        if by_muon:
-            found.append(
-                torch.optim.Muon(
-                    by_muon, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
-                )
-            )
+        if groups["muon"]:
+            muon = torch.optim.Muon(
+                groups["muon"], lr=config.lr, weight_decay=config.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )  # fmt: skip
+            muon.param_groups[0]["peak"] = config.lr
+            found.append(muon)
         return found
 
     # --- batches -------------------------------------------------------------------------

@@ -128,6 +128,7 @@ def test_cells_with_text_after_a_quotation_mark_stay():
         ("a,b\n1,2", "9" * 5000, r"has no column '9"),
         ("a,b\n1,2", "²", r"has no column '²'"),
         ('a,b\n1,"2\n3,4', "a", r"opens a quotation mark in row 2 that never closes; close it"),
+        ("a" + "," * 500_001, "1", r"a.csv has more than 500,000 cells, which is the most that"),
         ("\n\n", None, r"a.csv holds no row; its first row must name the columns"),
     ],
 )

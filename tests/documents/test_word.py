@@ -348,6 +348,15 @@ BODY = (
 )
 BODY %= qn("w:p")[1:-2].encode()
 
+TYPES = "<Types xmlns='http://schemas.openxmlformats.org/package/2006/content-types'>"
+TYPES += "".join(
+    f"<Override PartName='/{number}.xml' ContentType='application/vnd.openxmlformats-officedocument"
+    f".wordprocessingml.document.main+xml'/>"
+    for number in range(30)
+)
+STORED = {f"{number}.xml": b"<w/>" + b" " * 700_000 for number in range(30)}
+STORED["[Content_Types].xml"] = f"{TYPES}</Types>".encode()
+
 
 @pytest.mark.parametrize(
     ("content", "sentence"),
@@ -381,6 +390,7 @@ BODY %= qn("w:p")[1:-2].encode()
             r"a.docx holds a DOCTYPE",
         ),
         (with_body(BODY), r"a.docx is damaged: its XML cannot be read"),
+        (zipped(STORED), r"a.docx holds 21 MB of text with its formatting and up to 20 MB are"),
         (of_xml(run("word " * 40_001)), r"a.docx has more than 200,000 characters of text"),
     ],
 )
