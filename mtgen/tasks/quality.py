@@ -1,7 +1,7 @@
 """How good a translation is likely to be, from the model's own confidence in it.
 
-The table that turns one into the other is measured on sentences whose translation is known.
-Where it is missing nothing is said.
+The table that turns one into the other is measured by `evals.translation_quality` on sentences
+whose translation is known. Where it is missing nothing is said.
 """
 
 from __future__ import annotations
@@ -11,15 +11,10 @@ from bisect import bisect_left
 from functools import lru_cache
 from pathlib import Path
 
-from mtgen.model.files import WEIGHTS
+from mtgen.model.files import TRANSLATION_QUALITY, WEIGHTS
 
-TRANSLATION_QUALITY = "translation_quality.json"
-"""A list of [confidence, expected chrF++], or an object with such a list for each pair of
-languages, as `"en-fr"`; confidence rises."""
 WORDS = ((50.0, "likely good"), (35.0, "rough"), (-1.0, "doubtful"))
 """What is said from an expected chrF++ on."""
-
-Points = list[tuple[float, float]]
 
 
 def quality_hint(confidence: float | None, src: str, tgt: str, weights: Path = WEIGHTS) -> str:
@@ -42,17 +37,18 @@ def expected_chrf(
 ) -> float | None:
     """The mean chrF++ of translations with this confidence, 0..100; None where unknown.
 
-    Between the table's points it is interpolated; beyond them the outermost stand.
+    Between the table's points it is interpolated; beyond them the outermost stand. The table is
+    measured from and into English. By way of English the confidences of both steps are
+    multiplied, so that the same table says less of such a translation.
     """
+    if confidence is None or src == tgt:
+        return None
     path = weights / TRANSLATION_QUALITY
     try:
-        changed = path.stat().st_mtime_ns
+        points = read_points(path, path.stat().st_mtime_ns)
     except OSError:
         return None
-    points = read_table(path, changed).get(f"{src}-{tgt}")
-    if points is None:
-        points = read_table(path, changed).get("")
-    if confidence is None or not points:
+    if not points:
         return None
     above = bisect_left([x for x, _ in points], confidence)
     if above in (0, len(points)):
@@ -62,18 +58,16 @@ def expected_chrf(
 
 
 @lru_cache(maxsize=8)
-def read_table(path: Path, changed: int) -> dict[str, Points]:
-    """Points by pair of languages, "" for all pairs; none where the file is not such a table.
+def read_points(path: Path, changed: int) -> list[tuple[float, float]]:
+    """(confidence, expected chrF++), rising; none where the file is not such a table.
 
     Args:
-        path: Of the file.
-        changed: When it was, so that a newer one is read again.
+        path: Of a list of them, or of an object that holds it as "points".
+        changed: When the file was, so that a newer one is read again.
     """
     try:
         table = json.loads(path.read_text("utf-8"))
-        lists = table if isinstance(table, dict) else {"": table}
-        return {
-            pair: sorted((float(x), float(y)) for x, y in points) for pair, points in lists.items()
-        }
-    except (OSError, ValueError, TypeError):
-        return {}
+        points = table["points"] if isinstance(table, dict) else table
+        return sorted((float(x), float(y)) for x, y in points)
+    except (OSError, ValueError, TypeError, KeyError):
+        return []

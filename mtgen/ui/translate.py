@@ -239,7 +239,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             if not job.discarded:
                 yield update(line=line(told.message, problem=True))
 
-    def translate(request: gr.Request) -> Iterator[tuple]:
+    def translate_texts(request: gr.Request) -> Iterator[tuple]:
         """Translates a visitor's texts until none is left; a newer one ends the one before."""
         yield update()
         session = request.session_hash
@@ -264,7 +264,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     def then_translate(begun: Any) -> None:
         """What follows once a text has been taken up."""
         done = begun.success(
-            translate, [], [*parts.values()], show_progress="hidden", trigger_mode="multiple",
+            translate_texts, [], [*parts.values()], show_progress="hidden", trigger_mode="multiple",
             concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
         )  # fmt: skip
         listen(done.success, end, [], [go, stop], trigger_mode="multiple")

@@ -54,10 +54,11 @@ def build_endpoints(model: SharedModel) -> None:
             everything about the translation: its sentences with their confidence and
             alternatives, the source language, settings, timings, notes, why it ended.
         """
+        terms = pairs_of(glossary)
         try:
             request = TranslationRequest(
                 text=text, target=target, source=source or None, num_beams=num_beams,
-                num_alternatives=num_alternatives, glossary=pairs_of(glossary), seed=seed,
+                num_alternatives=num_alternatives, glossary=terms, seed=seed,
             )  # fmt: skip
             stream = model.get().translation_stream(request)
             shown = time.monotonic()

@@ -307,7 +307,7 @@ def hint_html(confidence: float | None, shown: Shown, weights: Path) -> str:
         return ""
     title = (
         f"Translations of this confidence ({confidence:.0%}) reached a chrF++ of {expected:.0f} "
-        "of 100 on average, measured on sentences whose translation is known."
+        "of 100 on average, measured on known translations from and into English."
     )
     return f'<span class="hint" tabindex="0" title="{title}">{words}</span>'
 
@@ -342,11 +342,10 @@ def panel_html(shown: Shown, weights: Path = WEIGHTS, waiting: bool = False) -> 
         f"{html.escape(text)}</button>"
         for number, text in enumerate(sentence.alternatives)
     )
-    none = (
-        "none: set Alternatives in the settings"
-        if not shown.asked.num_alternatives
-        else "none: the model found no other"
-    )
+    if not others:
+        asked = shown.asked.num_alternatives
+        why = "the model found no other" if asked else "set Alternatives in the settings"
+        others = f"<p>none: {why}</p>"
     back = "…" if waiting else shown.back or "not translated back"
     sure = "" if sentence.confidence is None else f"{sentence.confidence:.0%} confident"
     hint = hint_html(sentence.confidence, shown, weights)
@@ -355,7 +354,7 @@ def panel_html(shown: Shown, weights: Path = WEIGHTS, waiting: bool = False) -> 
     return (
         '<div class="panel">'
         f'<h4>{LANGUAGES[src]}</h4><p lang="{src}">{html.escape(sentence.source)}</p>'
-        f'<h4>Other translations, to put in its place</h4><div lang="{tgt}">{others or f"<p>{none}</p>"}</div>'
+        f'<h4>Other translations, to put in its place</h4><div lang="{tgt}">{others}</div>'
         f"<h4>Translated back into {LANGUAGES[src]}</h4>"
         f'<p id="back" lang="{src}">{html.escape(back)}</p>'
         f"<h4>Quality</h4><p>{quality}</p>{notes}</div>"
