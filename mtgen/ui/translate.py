@@ -123,7 +123,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             "Terms that must be translated so. One that stays as it is stands in both columns."
         )
         terms = gr.Dataframe(
-            NO_TERMS, headers=["Term", "Translation"], column_count=2, type="array",
+            NO_TERMS, column_widths=["50%", "50%"], headers=["Term", "Translation"], column_count=2, type="array",
             interactive=True, show_label=False, elem_id="terms", max_height=260, buttons=[],
         )  # fmt: skip
         with gr.Row():
