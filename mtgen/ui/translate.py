@@ -123,8 +123,9 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             "Terms that must be translated so. One that stays as it is stands in both columns."
         )
         terms = gr.Dataframe(
-            NO_TERMS, column_widths=["50%", "50%"], headers=["Term", "Translation"], column_count=2, type="array",
-            interactive=True, show_label=False, elem_id="terms", max_height=260, buttons=[],
+            NO_TERMS, headers=["Term", "Translation"], column_count=2, type="array",
+            column_widths=["50%", "50%"], interactive=True, show_label=False, elem_id="terms",
+            max_height=260, buttons=[],
         )  # fmt: skip
         with gr.Row():
             load_terms = gr.UploadButton(
@@ -395,7 +396,9 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             raise complaint(error) from None
         except OSError:
             raise complaint("that file is no longer on the server; load it again") from None
-        return [list(pair) for pair in pairs], line(f"{len(pairs)} terms")
+        return [list(pair) for pair in pairs], line(
+            f"{len(pairs)} term{'s' if len(pairs) != 1 else ''}"
+        )
 
     listen(load_terms.upload, fill_terms, [load_terms], [terms, terms_line])
     listen(no_terms.click, lambda: (NO_TERMS, line("")), [], [terms, terms_line])

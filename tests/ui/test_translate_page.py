@@ -105,11 +105,10 @@ def test_typing_translates_after_a_pause_and_tells_the_language(page):
 
 
 def test_nothing_is_translated_before_the_pause_but_control_enter_does_it(page):
-    page.add_init_script("")  # the timer is the page's own
     page.locator(SOURCE).press_sequentially(ENGLISH)
-    page.evaluate("window.pressed = performance.now()")
+    page.wait_for_timeout(100)
+    assert not page.locator(STOP).is_visible()
     page.press(SOURCE, "Control+Enter")
-    page.wait_for_selector(f"{STOP}:visible, {SENTENCE}")
     finished(page, 1)
     assert page.input_value(SOURCE) == ENGLISH
 
@@ -214,14 +213,15 @@ def test_languages_other_than_english_go_by_way_of_it(page):
 
 
 def test_markup_in_a_text_is_shown_as_text(page):
-    nasty = '<img src=x onerror="window.hit = 1"> Here is the ${1 + 1} and the {{value}} of it.'
+    nasty = '<img src=x onerror="window.hit = 1"> Here is the ${hit} and the {{value}} of it.'
     page.fill(SOURCE, nasty)
     expect(page.locator(SENTENCE).first).to_be_visible()
     expect(page.locator(GO)).to_be_visible()
     page.locator(SENTENCE).first.click()
     expect(page.locator("#sentence .panel")).to_be_visible()
     assert "<img src=x" in page.inner_text("#translation .pane")
-    assert "${1 + 1}" in page.inner_text("#translation .pane")
+    assert "${hit}" in page.inner_text("#translation .pane")
+    assert "{{value}}" in page.inner_text("#translation .pane")
     assert page.locator("#translation img, #sentence img").count() == 0
     assert page.evaluate("window.hit") is None
 
@@ -263,8 +263,10 @@ def test_an_example_is_translated_with_one_click(page):
 def test_a_glossary_is_loaded_and_honoured(page):
     open_part(page, "glossary")
     file = {"name": "terms.csv", "mimeType": "text/csv", "buffer": b"coast;Riviera\n"}
-    page.set_input_files("#load-terms input[type=file], input#load-terms", file)
-    expect(page.locator("#terms-line")).to_contain_text("1 terms")
+    with page.expect_file_chooser() as chooser:
+        page.click("#load-terms")
+    chooser.value.set_files(file)
+    expect(page.locator("#terms-line")).to_contain_text("1 term")
     assert "Riviera" in translated(page, ENGLISH)
     expect(page.locator("#translate-notes li").last).to_be_visible()
 
@@ -272,7 +274,9 @@ def test_a_glossary_is_loaded_and_honoured(page):
 def test_a_bad_glossary_is_one_sentence(page):
     open_part(page, "glossary")
     file = {"name": "terms.csv", "mimeType": "text/csv", "buffer": b"coast;Riviera\nalone\n"}
-    page.set_input_files("#load-terms input[type=file], input#load-terms", file)
+    with page.expect_file_chooser() as chooser:
+        page.click("#load-terms")
+    chooser.value.set_files(file)
     expect(page.locator(".toast-body").first).to_contain_text("row 2 of terms.csv must be a term")
 
 
