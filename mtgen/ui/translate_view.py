@@ -43,7 +43,7 @@ OTHER_LANGUAGES = {
 """Those that are recognised often enough to be named."""
 
 CSS = """
-.bare { padding: 0 !important; }
+.bare, .bare > .html-container { padding: 0 !important; }
 #languages {
   display: grid; grid-template-columns: calc(50% - 54px) 44px 1fr; gap: 8px; align-items: center;
 }
@@ -110,7 +110,7 @@ CSS = """
 @media (max-width: 640px) {
   #languages { display: flex; flex-direction: column; align-items: stretch; gap: 4px; }
   #languages .chips .wrap { gap: 4px; }
-  #languages .chips label { padding: 4px 7px !important; font-size: 13px; }
+  #languages .chips label { padding: 4px 6px !important; font-size: 13px; }
   #swap { align-self: center; rotate: 90deg; padding: 0; }
   #source-text textarea { min-height: 140px; }
   #translation .pane { min-height: 140px; }
