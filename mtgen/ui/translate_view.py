@@ -111,7 +111,7 @@ CSS = """
   #languages { display: flex; flex-direction: column; align-items: stretch; gap: 4px; }
   #languages .chips .wrap { gap: 4px; }
   #languages .chips label { padding: 4px 6px !important; font-size: 13px; }
-  #swap { align-self: center; rotate: 90deg; padding: 0; }
+  #swap { align-self: center; }
   #source-text textarea { min-height: 140px; }
   #translation .pane { min-height: 140px; }
 }
