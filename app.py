@@ -57,6 +57,7 @@ def main(arguments: list[str]) -> None:
     check_port(options.host, options.port)
     from mtgen import ui
     from mtgen.model.files import WEIGHTS
+    from mtgen.ui.libretranslate import LibreTranslate
     from mtgen.ui.model import SharedModel
 
     def load():
@@ -66,11 +67,14 @@ def main(arguments: list[str]) -> None:
 
     model = SharedModel(load, Path(options.weights or WEIGHTS))
     page = ui.build_app(model)
+    api = LibreTranslate(model, page)
     page.launch(
         server_name=options.host,
         server_port=options.port,
         mcp_server=options.mcp,
         prevent_thread_lock=True,
+        ssr_mode=False,  # Node, which a Space may have, would not pass the API's paths on
+        app_kwargs={"lifespan": api.lifespan},
         show_error=True,
         theme=ui.theme(),
         css=ui.CSS,
@@ -88,6 +92,7 @@ def main(arguments: list[str]) -> None:
     try:
         threading.Event().wait()
     finally:
+        api.close()
         page.close(verbose=False)
 
 

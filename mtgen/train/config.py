@@ -29,7 +29,7 @@ class TrainConfig:
     image_batch: int = 64
     """Pictures a step, of either picture task, for each process."""
     translate_batch: int = 32
-    """Sentence pairs a step, for each process."""
+    """Sentence pairs a step, for each process, on average."""
     text_batch: int = 8
     """Passages a step, for each process."""
     lr: float = 2e-3

@@ -277,12 +277,12 @@ class CsvPairs:
 
 
 class TranslationStream:
-    """Batches of sentence pairs of like length, in both directions.
+    """Batches of sentence pairs of like length, in both directions; of long ones fewer.
 
     Args:
         pairs: Where they come from.
         tokenizer: Of the trunk.
-        batch: Pairs a step for this process.
+        batch: Pairs a step for this process, on average.
         share: This process's part.
         seed: Of the draws.
     """
@@ -292,12 +292,13 @@ class TranslationStream:
     ) -> None:
         self.pairs, self.tokenizer, self.share, self.seed = pairs, tokenizer, share, seed
         self.batch = batch
+        self.prompt_tokens = len(translation_prompt([], "en", "fr", tokenizer))
         usable = (pairs.lengths <= MAX_PAIR_TOKENS) & (pairs.weights > 0)
         self.rows = np.flatnonzero(usable)
         if not len(self.rows):
             raise BadRequestError(f"every sentence pair has over {MAX_PAIR_TOKENS} tokens")
         self.ends = np.cumsum(pairs.weights[self.rows])
-        self._drawn: tuple[int, np.ndarray] | None = None
+        self._drawn: tuple[int, list[np.ndarray]] | None = None
 
     def __call__(self, step: int) -> TokenBatch:
         """The batch of a step."""
@@ -315,16 +316,21 @@ class TranslationStream:
             sequences.append(([*given, *target, end], len(given)))
         return padded(sequences)
 
-    def _draw(self, group: int) -> np.ndarray:
-        """SORTED_BATCHES batches of (row, whether it is turned round)."""
+    def _draw(self, group: int) -> list[np.ndarray]:
+        """SORTED_BATCHES batches of (row, whether it is turned round), of as many tokens each."""
         rng = np.random.default_rng((self.seed, 1, group))
         whole = self.batch * self.share.world
         drawn = rng.random(SORTED_BATCHES * whole) * self.ends[-1]
         places = np.searchsorted(self.ends, drawn, side="right")
         rows = self.rows[places.clip(max=len(self.rows) - 1)]
         rows = rows[np.argsort(self.pairs.lengths[rows], kind="stable")]
-        both = np.stack([rows, rng.random(len(rows)) < 0.5], 1).reshape(SORTED_BATCHES, whole, 2)
-        return both[rng.permutation(SORTED_BATCHES)]
+        both = np.stack([rows, rng.random(len(rows)) < 0.5], 1)
+        ends = np.cumsum(self.pairs.lengths[rows] + self.prompt_tokens)
+        shares = np.arange(1, SORTED_BATCHES) / SORTED_BATCHES
+        batches = np.split(both, np.searchsorted(ends, ends[-1] * shares))
+        if min(map(len, batches)) < self.share.world:
+            batches = np.split(both, SORTED_BATCHES)
+        return [batches[place] for place in rng.permutation(SORTED_BATCHES)]
 
 
 class TextStream:

@@ -325,6 +325,20 @@ def test_pairs_are_batched_in_both_directions_and_only_targets_count(pairs, trun
     assert ("German to English:\nDer Hund läuft.\n", "The dog runs.") in texts
 
 
+def test_batches_of_long_pairs_hold_fewer(trunk_folder, tmp_path):
+    path = tmp_path / "pairs.csv"
+    rows = ["en,de", *(f"{'a' * n},{'b' * n}" for n in (2, 4, 8, 16, 32, 40))]
+    path.write_text("\n".join(rows), "utf-8")
+    tokenizer = ChatTokenizer(trunk_folder)
+    stream = TranslationStream(CsvPairs(path, tokenizer), tokenizer, 8, Share(), 0)
+    batches = [stream(step) for step in range(64)]
+    sizes = [len(batch.ids) for batch in batches]
+    assert sum(sizes) == 64 * 8
+    tokens = [batch.ids.numel() for batch in batches]
+    assert max(sizes) > 2 * min(sizes)
+    assert max(tokens) < 2 * min(tokens)
+
+
 def test_processes_share_a_step_of_pairs(pairs, trunk_folder):
     tokenizer = ChatTokenizer(trunk_folder)
     source = CsvPairs(pairs, tokenizer)
