@@ -113,6 +113,22 @@ def save_tiny_image_expert(folder: Path, trunk_folder: Path) -> None:
         save_weights(folder / path, module, module.config)
 
 
+def save_tiny_translation_expert(folder: Path, trunk_folder: Path) -> None:
+    """Saves a random translation expert for a tiny trunk; every weight matters."""
+    from mtgen.model.checkpoint import save_weights
+    from mtgen.model.config import TrunkConfig, read_json
+    from mtgen.model.files import TRANSLATION_EXPERT
+    from mtgen.model.transformer import LowRankConfig, LowRankExpert
+
+    trunk = TrunkConfig.from_hf(read_json(trunk_folder / "config.json"), "tiny")
+    torch.manual_seed(2)
+    expert = LowRankExpert(LowRankConfig(rank=4), trunk)
+    with torch.no_grad():  # zeros would change nothing
+        for parameter in expert.up.values():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    save_weights(folder / TRANSLATION_EXPERT, expert, expert.config)
+
+
 @pytest.fixture(scope="session")
 def tiny_trunk(tmp_path_factory) -> Path:
     """A folder with a tiny random Llama of 256 positions."""
@@ -151,6 +167,14 @@ def tiny_image(tiny_image_trunk, tiny_weights):
     import mtgen
 
     return mtgen.load(tiny_image_trunk, weights=tiny_weights, progress=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_translation_weights(tiny_trunk, tmp_path_factory) -> Path:
+    """A folder with a tiny random translation expert for the tiny trunk."""
+    folder = tmp_path_factory.mktemp("tiny-translation")
+    save_tiny_translation_expert(folder, tiny_trunk)
+    return folder
 
 
 @pytest.fixture(scope="session")

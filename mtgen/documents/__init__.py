@@ -10,6 +10,7 @@ import dataclasses
 import re
 
 from mtgen.documents.base import MAX_BYTES, MAX_CHARACTERS, Document, check_length
+from mtgen.documents.glossary import read_glossary, translated_name
 from mtgen.errors import DocumentError
 
 SUFFIXES = (".txt", ".md", ".srt", ".vtt", ".po", ".csv", ".docx")
@@ -22,6 +23,8 @@ __all__ = [
     "DocumentError",
     "columns",
     "open_document",
+    "read_glossary",
+    "translated_name",
 ]
 
 

@@ -450,6 +450,20 @@ class TranslationStream:
             for part in self.parts
         ]
 
+    @property
+    def so_far(self) -> list[str | TranslatedSentence]:
+        """The text in its order: each sentence, and what stands between them as it is."""
+        found: list[str | TranslatedSentence] = []
+        for number, part in enumerate(self.parts):
+            found += ["\n"] if number else []
+            for segment in part:
+                if segment.translate and not self.notes:
+                    missing = TranslatedSentence(source=segment.text, text=segment.text, done=False)
+                    found.append(self._known.get(segment.text, missing))
+                else:
+                    found.append(segment.text)
+        return found
+
     def _text(self, rank: int = -1) -> str:
         """The text so far; of each sentence its alternative `rank`, or its translation for -1."""
         return "\n".join(self._joined(part, rank) for part in self.parts)

@@ -8,7 +8,7 @@ with without_stub_files():
     import gradio as gr
 from gradio.themes import Base, Soft
 
-from mtgen.ui import image, text
+from mtgen.ui import image, text, translate, translate_view
 from mtgen.ui.model import SharedModel
 
 TITLE = "mtgen"
@@ -22,7 +22,7 @@ One small open model, on two CPU cores, in your browser. It is small: it errs, a
 facts. Check what matters.
 """
 
-CSS = """
+STYLE = """
 .gradio-container { max-width: 960px !important; width: 100%; margin: 0 auto !important; }
 #chat .examples { grid-template-columns: repeat(auto-fit, minmax(240px, 1fr)); }
 #chat .example { border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); }
@@ -60,8 +60,10 @@ table.settings td { overflow-wrap: anywhere; width: 100%; }
 #seed-row, #compare-row { align-items: end; }
 """
 
+CSS = STYLE + translate_view.CSS
+
 # Escape stops what is being made on the tab in view, from wherever the focus is.
-HEAD = """
+ESCAPE = """
 <script>
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
@@ -70,6 +72,8 @@ document.addEventListener("keydown", (event) => {
 });
 </script>
 """
+
+HEAD = ESCAPE + translate_view.SCRIPT
 
 
 def theme() -> Base:
@@ -90,6 +94,8 @@ def build_app(model: SharedModel) -> gr.Blocks:
         gr.Markdown(INTRO)
         with gr.Tab("Text"):
             text.build_tab(model, page)
+        with gr.Tab("Translate"):
+            translate.build_tab(model, page)
         with gr.Tab("Image"):
             image.build_tab(model, page)
     page.queue(max_size=64, default_concurrency_limit=8)

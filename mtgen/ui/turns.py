@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from dataclasses import dataclass, field
+from typing import Any
 
 import gradio as gr
 
@@ -63,6 +64,72 @@ class Turns:
             turn = self._turns.pop(session, None)
         if turn:
             turn.stop.set()
+
+
+@dataclass
+class Job(Turn):
+    """A turn that carries what it is to compute, because a newer one may take its place."""
+
+    work: Any = None
+    claimed: bool = False
+    """Somebody computes it."""
+
+
+class Newest:
+    """One job for each visitor, in which a newer one takes the place of the one before.
+
+    For what is computed while somebody types: nothing is refused and nothing waits behind a text
+    that is out of date. Whoever computes asks for jobs until there is none left: a newer one is
+    found by the computation that it has ended, or by its own.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: dict[str | None, Job] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, session: str | None, work: Any) -> None:
+        """Ends a session's job and registers another."""
+        with self._lock:
+            self._drop(session)
+            self._jobs[session] = Job(work=work)
+
+    def running(self, session: str | None) -> Any | None:
+        """What a session's job is to compute; None where it has none, or that was stopped."""
+        job = self._jobs.get(session)
+        return None if job is None or job.stop.is_set() else job.work
+
+    def claim(self, session: str | None) -> Job | None:
+        """The session's job, unless somebody computes it."""
+        with self._lock:
+            job = self._jobs.get(session)
+            if job is None or job.claimed:
+                return None
+            job.claimed = True
+            return job
+
+    def end(self, session: str | None, job: Job) -> None:
+        """Forgets a job that is over, unless a newer one has taken its place."""
+        job.stop.set()
+        with self._lock:
+            if self._jobs.get(session) is job:
+                del self._jobs[session]
+
+    def stop(self, session: str | None) -> None:
+        """Ends a session's job within one token; what it has computed is wanted."""
+        job = self._jobs.get(session)
+        if job:
+            job.stop.set()
+
+    def drop(self, session: str | None) -> None:
+        """Ends and forgets a session's job with all that it has computed."""
+        with self._lock:
+            self._drop(session)
+
+    def _drop(self, session: str | None) -> None:
+        job = self._jobs.pop(session, None)
+        if job:
+            job.discarded = True
+            job.stop.set()
 
 
 def complaint(reason: object) -> gr.Error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -70,6 +71,20 @@ def image_server(tiny_image_trunk, tiny_weights, tmp_path_factory) -> Iterator[S
     """The page with the tiny image expert."""
     folder = tmp_path_factory.mktemp("image-server")
     models = "--trunk", str(tiny_image_trunk), "--weights", str(tiny_weights)
+    env = {"GRADIO_TEMP_DIR": str(folder / "files"), "OMP_NUM_THREADS": "1"}
+    running = Server(*models, log=folder / "log.txt", env=env)
+    running.wait()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def translation_server(tiny_trunk, tiny_translation_weights, tmp_path_factory) -> Iterator[Server]:
+    """The page with the tiny translation expert, which writes gibberish."""
+    folder = tmp_path_factory.mktemp("translation-server")
+    table = [[0.0, 20.0], [1.0, 80.0]]
+    (tiny_translation_weights / "translation_quality.json").write_text(json.dumps(table), "utf-8")
+    models = "--trunk", str(tiny_trunk), "--weights", str(tiny_translation_weights)
     env = {"GRADIO_TEMP_DIR": str(folder / "files"), "OMP_NUM_THREADS": "1"}
     running = Server(*models, log=folder / "log.txt", env=env)
     running.wait()

@@ -71,7 +71,7 @@ def test_the_endpoint_streams_and_remembers_history(client):
 
 def test_the_endpoints_are_documented_and_are_the_only_ones(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/text", "/image"]
+    assert list(endpoints) == ["/text", "/translate", "/detect", "/languages", "/image"]
     names = [p["parameter_name"] for p in endpoints["/text"]["parameters"]]
     assert names[:3] == ["prompt", "system", "max_new_tokens"]
     assert endpoints["/text"]["description"].startswith("Answers a prompt with the shared model")
@@ -217,7 +217,9 @@ def test_mcp_clients_find_the_endpoint_and_call_it(tiny_trunk, tmp_path):
         names, text = asyncio.run(talk())
     finally:
         server.stop()
-    assert ["text" in names[0], "image" in names[1], len(names)] == [True, True, 2]
+    kinds = ["text", "translate", "detect", "languages", "image"]
+    assert len(names) == len(kinds)
+    assert all(kind in name for kind, name in zip(kinds, names, strict=True))
     assert "seed" in text
 
 
