@@ -42,7 +42,7 @@ def sentences(folder: Path, lang: str, count: int) -> list[tuple[str, str]]:
             f"there is no {path}; 'python -m mtgen.data build parallel --out {folder}' makes it"
         )
     table = pq.read_table(path, columns=["en", "translation"]).to_pylist()
-    pairs = {(row["en"], row["translation"]) for row in table}
+    pairs: set[tuple[str, str]] = {(row["en"], row["translation"]) for row in table}
     usable = [p for p in pairs if WORDS[0] <= len(p[0].split()) <= WORDS[1]]
     usable.sort(key=lambda pair: hashlib.sha256("|".join(pair).encode()).digest())
     return usable[:count]
@@ -82,13 +82,11 @@ def calibrate(data: Path, weights: Path, count: int) -> dict[str, Any]:
     rows: list[tuple[float, float]] = []
     for lang in tqdm([lang for lang in LANGUAGES if lang != "en"], desc="languages"):
         pairs = sentences(data, lang, count)
-        for source, target, columns in (
-            ("en", lang, pairs),
-            (lang, "en", [p[::-1] for p in pairs]),
-        ):
+        back = [(other, english) for english, other in pairs]
+        for source, target, columns in (("en", lang, pairs), (lang, "en", back)):
             text = "\n".join(sentence for sentence, _ in columns)
             known = pipeline.translate(text, source=source, target=target).sentences
-            wanted = dict(columns)
+            wanted: dict[str, str] = dict(columns)
             for found in known:
                 if found.confidence is not None and found.source in wanted:
                     score = chrf.sentence_score(found.text, [wanted[found.source]]).score
@@ -112,7 +110,7 @@ def held_up(
     said = np.interp(values[:, 0], *np.array(points).T)
     groups = np.array_split(np.argsort(values[:, 0]), 5)
     gaps = [abs(float(said[g].mean() - values[g, 1].mean())) for g in groups if len(g)]
-    rank = spearmanr(values[:, 0], values[:, 1]).statistic
+    rank = np.asarray(spearmanr(values[:, 0], values[:, 1]))[0]
     return {"rank_correlation": round(float(rank), 3), "gap": round(float(np.mean(gaps)), 2)}
 
 

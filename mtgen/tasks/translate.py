@@ -33,6 +33,7 @@ PIVOT = "en"
 """Between two other languages it is translated by way of this one: no pairs of them were learnt."""
 BATCH = 32
 """Sentences that are translated at once."""
+FIRST_BATCH = 4
 WINDOW = 8
 """Batches that are sorted by length together, so that little is padding."""
 CUT_OFF = "Cut off: the translation became too long."
@@ -391,8 +392,9 @@ class TranslationStream:
         return self._generation
 
     def _batches(self, sentences: list[str]) -> Iterator[list[str]]:
-        """Batches of like length, roughly in the order of the text."""
-        for start in range(0, len(sentences), BATCH * WINDOW):
+        """Batches of like length, roughly in the order of the text; a small one first, to show."""
+        yield sentences[:FIRST_BATCH]
+        for start in range(FIRST_BATCH, len(sentences), BATCH * WINDOW):
             window = sorted(sentences[start : start + BATCH * WINDOW], key=len)
             for first in range(0, len(window), BATCH):
                 yield window[first : first + BATCH]
