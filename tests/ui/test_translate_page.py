@@ -15,7 +15,7 @@ STATUS, FOUND = "#translate-status", "#found-language"
 GO, STOP = "#translate", "#translate-stop"
 ENGLISH = "The train to the coast leaves at half past nine."
 FRENCH = "Où est la gare, s'il vous plaît ?"
-LONG = "".join(f"This is sentence number {i} of a long story about a cat. " for i in range(80))
+LONG = "".join(f"This is sentence number {i} of a long story about a cat.\n" for i in range(80))
 SRT = """1
 00:00:01,000 --> 00:00:02,500
 <i>Where is the station?</i>
