@@ -393,7 +393,8 @@ class TranslationStream:
 
     def _batches(self, sentences: list[str]) -> Iterator[list[str]]:
         """Batches of like length, roughly in the order of the text; a small one first, to show."""
-        yield sentences[:FIRST_BATCH]
+        if sentences:
+            yield sentences[:FIRST_BATCH]
         for start in range(FIRST_BATCH, len(sentences), BATCH * WINDOW):
             window = sorted(sentences[start : start + BATCH * WINDOW], key=len)
             for first in range(0, len(window), BATCH):
