@@ -18,7 +18,7 @@ from mtgen.errors import (
     UnknownNameError,
     WeightsNotFoundError,
 )
-from mtgen.model.checkpoint import load_translation_expert, save_weights
+from mtgen.model.checkpoint import load_translation_expert
 from mtgen.model.files import TRANSLATION_EXPERT
 from mtgen.model.transformer import LowRankConfig, LowRankExpert, TrunkModel
 from mtgen.pipeline import Pipeline
@@ -34,16 +34,8 @@ the bill of 250 euros (see https://example.org/b?n=7) is paid. Write to me: tom@
 
 
 @pytest.fixture(scope="module")
-def pipeline(tiny_trunk, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("expert")
-    trunk = TrunkModel.from_dir(tiny_trunk)
-    torch.manual_seed(1)
-    expert = LowRankExpert(LowRankConfig(rank=4), trunk.config)
-    with torch.no_grad():
-        for up in expert.up.values():
-            up.normal_(std=0.05)
-    save_weights(folder / TRANSLATION_EXPERT, expert, expert.config)
-    return Pipeline.load(tiny_trunk, weights=folder, precision="float32")
+def pipeline(tiny_trunk, tiny_translation_weights):
+    return Pipeline.load(tiny_trunk, weights=tiny_translation_weights, precision="float32")
 
 
 def test_the_runtime_applies_the_expert_as_training_does(tiny_trunk, pipeline):
