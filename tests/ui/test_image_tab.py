@@ -117,7 +117,7 @@ def test_guidance_that_is_no_number_is_refused_past_the_client_too(image_server)
 
 def test_the_endpoint_is_documented(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(endpoints) == ["/text", "/image"]
+    assert "/image" in endpoints
     parameters = endpoints["/image"]["parameters"]
     assert [p["parameter_name"] for p in parameters][:3] == ["prompt", "negative_prompt", "style"]
     assert endpoints["/image"]["description"].startswith("Draws a prompt with the shared model")

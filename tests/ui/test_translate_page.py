@@ -131,15 +131,15 @@ def test_stop_really_stops_and_keeps_what_is_translated(page, how):
     open_part(page, "translate-settings")
     set_slider(page, "Beams", 8)
     page.fill(SOURCE, LONG)
-    expect(page.locator(STATUS)).to_contain_text("32 of 80 sentences")
+    expect(page.locator(STATUS)).to_contain_text(re.compile(r"\b(4|36|68) of 80 sentences"))
     if how == "key":
         page.keyboard.press("Escape")
     else:
         page.click(STOP)
-    expect(page.locator(STATUS)).to_contain_text(re.compile(r"stopped after (32|64) of 80"))
+    expect(page.locator(STATUS)).to_contain_text(re.compile(r"stopped after (4|36|68) of 80"))
     expect(page.locator(GO)).to_be_visible()
     done = page.locator(SENTENCE).count()
-    assert done in (32, 64)
+    assert done in (4, 36, 68)
     assert page.locator("#translation .waiting").count() == 80 - done
     page.click(GO)  # and it can be taken up again
     finished(page, 80)
