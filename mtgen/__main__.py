@@ -186,6 +186,7 @@ def run_translate(options: argparse.Namespace) -> None:
 
     import mtgen
     from mtgen.documents import open_document, read_glossary, translated_name
+    from mtgen.model.trunk import writing
 
     if (options.text is None) == (options.file is None):
         raise BadRequestError("give a text, '-' for standard input, or --file with a file")
@@ -216,7 +217,8 @@ def run_translate(options: argparse.Namespace) -> None:
             bar.update(progress.num_done - bar.n)
     generation = stream.generation
     if document is not None and out is not None:
-        write_bytes(out, document.written(stream.pieces))
+        with writing(out.parent, "choose another place with -o"):
+            out.write_bytes(document.written(stream.pieces))
     for note in (*getattr(document, "notes", ()), *notes_of(generation)):
         print(f"note: {note}", file=sys.stderr)
     if options.json:
@@ -249,18 +251,6 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BadRequestError(f"{path} cannot be read: {error.strerror}") from None
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file.
-
-    Raises:
-        CacheWriteError: it cannot be written.
-    """
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise CacheWriteError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def run_image(options: argparse.Namespace) -> None:

@@ -199,10 +199,17 @@ class Pipeline:
             BadRequestError: the request cannot be served; nothing was translated.
             TrunkError: the expert's weights cannot be had.
         """
-        request = as_request(TranslationRequest, request, settings)
-        expert = self.translation_expert()
+        return self._translation_stream(as_request(TranslationRequest, request, settings), stop)
+
+    def _translation_stream(
+        self,
+        request: TranslationRequest,
+        stop: threading.Event | None = None,
+        pieces: Sequence[str] | None = None,
+    ) -> TranslationStream:
+        expert = self.translation_expert()  # before its model's name is taken, which it sets
         return TranslationStream(
-            request, self.runtime, self.tokenizer, expert, self.translation_model, stop
+            request, self.runtime, self.tokenizer, expert, self.translation_model, stop, pieces
         )
 
     def document_stream(
@@ -221,11 +228,7 @@ class Pipeline:
         if not document.pieces:
             raise EmptyPromptError("the document holds nothing to translate")
         request = as_request(TranslationRequest, "\n".join(document.pieces), settings)
-        expert = self.translation_expert()
-        return TranslationStream(
-            request, self.runtime, self.tokenizer, expert, self.translation_model, stop,
-            document.pieces,
-        )  # fmt: skip
+        return self._translation_stream(request, stop, document.pieces)
 
     def translate(
         self, request: TranslationRequest | str, **settings: Any
@@ -256,10 +259,7 @@ class Pipeline:
         request = TranslationRequest(
             text="\n".join(texts), source=source, target=target, **settings
         )
-        expert = self.translation_expert()
-        stream = TranslationStream(
-            request, self.runtime, self.tokenizer, expert, self.translation_model, pieces=texts
-        )
+        stream = self._translation_stream(request, pieces=texts)
         for _ in stream:
             pass
         return [piece or "" for piece in stream.pieces]

@@ -7,7 +7,10 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-LANGS = ("en", "fr", "de", "es")
+from mtgen.errors import LanguageError
+from mtgen.requests import LANGUAGES
+
+LANGS = tuple(LANGUAGES)
 NOT_WORDS = re.compile(r"https?://\S+|\S+@\S+|<[^>]*>|[\d_#*`{}|<>=/\\]+")
 """What says nothing of a language."""
 DETECTED_CHARS = 5_000
@@ -65,6 +68,19 @@ def detect_language(text: str) -> Detection:
     return Detection(
         language=language if known else None, confidence=confidence, candidates=tuple(ours)
     )
+
+
+def refuse_other(found: Detection) -> None:
+    """Refuses a text in a language that is not ours.
+
+    Raises:
+        LanguageError: so it is.
+    """
+    if found.other:
+        raise LanguageError(
+            f"the text seems to be in another language ({found.other}); "
+            f"{', '.join(LANGUAGES.values())} are translated"
+        )
 
 
 def unaccented(text: str) -> str:

@@ -123,9 +123,9 @@ def sample_batch(
             done[place][number] = Hypothesis(
                 tuple(ids[stream]), log_probs[stream] / count, log_probs[stream], ended
             )
-            if found := [h for h in done[place] if h is not None]:
-                if len(found) == num_samples:
-                    yield place, found
+            found = [h for h in done[place] if h is not None]
+            if len(found) == num_samples:
+                yield place, found
         if not going or (stop is not None and stop.is_set()):
             return
         cache.select(torch.tensor(going))

@@ -91,6 +91,8 @@ class LowRankExpert(nn.Module):
     def updates(self, layer: int) -> Updates:
         """The pairs of low-rank factors of one layer, by name of the matrix that they update."""
         keys = {name: f"{layer}_{name}" for name in self.config.matrices}
+        if self.scale == 1:  # a product with 1 would be 16 million numbers at every step
+            return {name: (self.down[key], self.up[key]) for name, key in keys.items()}
         return {name: (self.down[key], self.scale * self.up[key]) for name, key in keys.items()}
 
 

@@ -16,7 +16,7 @@ from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
 from mtgen.errors import LanguageError
 from mtgen.model.beam import beam_search
-from mtgen.model.language import detect_language
+from mtgen.model.language import detect_language, refuse_other
 from mtgen.model.sampling import draw_seed, sample_batch
 from mtgen.model.tokenizer import ChatTokenizer, translation_prompt
 from mtgen.requests import (
@@ -48,7 +48,6 @@ class Candidate:
     text: str
     confidence: float
     """Mean probability of its tokens, geometric, 0..1."""
-    num_tokens: int
     ended: bool
 
 
@@ -168,7 +167,7 @@ class Translator:
                 count = len(hypothesis.ids) + hypothesis.ended
                 confidence = math.exp(hypothesis.log_prob / count)
                 ended = hypothesis.ended and whole[place]
-                found[place].append(Candidate(text, confidence, len(hypothesis.ids), ended))
+                found[place].append(Candidate(text, confidence, ended))
         return found
 
     def through(self, sentences: Sequence[str], langs: Sequence[str]) -> list[list[Candidate]]:
@@ -449,7 +448,7 @@ class TranslationStream:
         return [
             None
             if any(s.translate and s.text not in self._known for s in part)
-            else self._joined(part, -1)
+            else self._joined(part)
             for part in self.parts
         ]
 
@@ -469,9 +468,13 @@ class TranslationStream:
 
     def _text(self, rank: int = -1) -> str:
         """The text so far; of each sentence its alternative `rank`, or its translation for -1."""
-        return "\n".join(self._joined(part, rank) for part in self.parts)
+        return "\n".join(self.ranked(rank))
 
-    def _joined(self, part: Sequence[Segment], rank: int) -> str:
+    def ranked(self, rank: int = -1) -> list[str]:
+        """The parts so far; of each sentence its alternative `rank`, or its translation for -1."""
+        return [self._joined(part, rank) for part in self.parts]
+
+    def _joined(self, part: Sequence[Segment], rank: int = -1) -> str:
         texts = []
         for segment in part:
             result = self._known.get(segment.text) if segment.translate else None
@@ -491,14 +494,10 @@ def told_language(text: str) -> tuple[str, float]:
         LanguageError: it cannot be told, or is not one of ours.
     """
     found = detect_language(text)
-    known = ", ".join(LANGUAGES.values())
-    if found.language is None and found.other:
-        raise LanguageError(
-            f"the text seems to be in another language ({found.other}); {known} are translated"
-        )
+    refuse_other(found)
     if found.language is None:
         raise LanguageError(
             "the language of so short or mixed a text cannot be told; choose the source language "
-            f"({known})"
+            f"({', '.join(LANGUAGES.values())})"
         )
     return found.language, found.confidence

@@ -33,7 +33,7 @@ from mtgen.ui.image_form import (
 from mtgen.ui.known import known_things, search
 from mtgen.ui.model import SharedModel
 from mtgen.ui.pictures import MAX_ROWS, Drawn, Progress, draw, draw_sheet, preview_html
-from mtgen.ui.turns import PARALLEL, Turns, complaint, explained
+from mtgen.ui.turns import PARALLEL, Turns, complaint, explained, listen
 
 BUSY = "the last picture is still being drawn; stop it first, with the Stop button or Esc"
 STOPPED_EARLY = "stopped before it began"
@@ -174,12 +174,6 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
 
     form = Form(prompt, negative, style, size, steps, guidance, temperature, seed, num_images)
     folder = Path(pictures.GRADIO_CACHE) / "mtgen"
-
-    def listen(trigger: Any, fn: Any, inputs: Any, outputs: Any, **more: Any) -> Any:
-        return trigger(
-            fn, inputs, outputs, concurrency_limit=None, show_progress="hidden",
-            api_visibility="private", **more,
-        )  # fmt: skip
 
     def began(session: str | None, **box: Any) -> tuple:
         """Turns Draw into Stop, at once."""

@@ -22,8 +22,8 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from mtgen.documents import SUFFIXES, Document, open_document
 from mtgen.documents.markup import open_markup
-from mtgen.errors import LanguageError, MtgenError, PromptTooLongError
-from mtgen.model.language import Detection, detect_language
+from mtgen.errors import MtgenError, PromptTooLongError
+from mtgen.model.language import Detection, detect_language, refuse_other
 from mtgen.model.trunk import writing
 from mtgen.requests import LANGUAGES, MAX_ALTERNATIVES, MAX_TRANSLATION, check_text
 from mtgen.ui.beside import STOPPED, ApiError, Beside, Calls, explained, fields, form_of
@@ -150,8 +150,9 @@ class Wanted:
                 parts_document(pieces), source=source, target=self.target,
                 num_alternatives=self.num_alternatives, stop=stop,
             )  # fmt: skip
+            finished(stream, stop)
             for rank in range(-1, self.num_alternatives):
-                translated = iter(ranked(stream, rank, stop))
+                translated = iter(stream.ranked(rank))
                 for place, part in enumerate(parts):
                     new = [next(translated) for _ in part]
                     text = documents[place].written(new).decode() if self.is_html else new[0]
@@ -209,11 +210,7 @@ def told(pieces: Sequence[str]) -> tuple[str | None, dict[str, Any]]:
     if not has_letters(pieces):
         return None, UNKNOWN[0]
     found: Detection = detect_language("\n".join(pieces))
-    if found.other:
-        known = ", ".join(LANGUAGES.values())
-        raise LanguageError(
-            f"the text seems to be in another language ({found.other}); {known} are translated"
-        )
+    refuse_other(found)
     return found.candidates[0][0], as_json(*found.candidates[0])
 
 
@@ -236,29 +233,17 @@ def parts_document(pieces: tuple[str, ...]) -> Document:
     return Document(kind="txt", pieces=pieces, write=lambda _: b"")
 
 
-def ranked(stream: TranslationStream, rank: int, stop: threading.Event) -> list[str]:
-    """Each piece's translation, or its alternative `rank` from 0 where there is one.
+def finished(stream: TranslationStream, stop: threading.Event) -> TranslationStream:
+    """The stream run to its end.
 
     Raises:
-        ApiError: the stream was stopped.
+        ApiError: it was stopped.
     """
-    generation = stream.generation
+    for _ in stream:
+        pass
     if stop.is_set():
         raise ApiError(500, STOPPED)
-    known = {sentence.source: sentence for sentence in generation.sentences}
-    texts = []
-    for part in stream.parts:
-        text = ""
-        for segment in part:
-            sentence = known.get(segment.text) if segment.translate else None
-            if sentence is None:
-                text += segment.text
-            elif 0 <= rank < len(sentence.alternatives):
-                text += sentence.alternatives[rank]
-            else:
-                text += sentence.text
-        texts.append(text)
-    return texts
+    return stream
 
 
 class Files:
@@ -314,7 +299,7 @@ def translated_file(
     if source is None or source == target or not document.pieces:
         return content
     stream = pipeline().document_stream(document, source=source, target=target, stop=stop)
-    return document.written(ranked(stream, -1, stop))
+    return document.written(finished(stream, stop).ranked())
 
 
 def build_router(model: SharedModel, calls: Calls, files: Files) -> APIRouter:

@@ -21,7 +21,7 @@ from mtgen.requests import (
     TextRequest,
 )
 from mtgen.ui.model import SharedModel
-from mtgen.ui.turns import PARALLEL, Turns, complaint, explained, whole
+from mtgen.ui.turns import PARALLEL, Turns, complaint, explained, listen, whole
 
 REFRESH_S = 0.1
 """Seconds between updates of the page while text streams; each costs time on the same cores."""
@@ -274,12 +274,6 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         answered.then(
             end, [chat, records, before, prompt], [prompt, chat, records], concurrency_limit=None,
             show_progress="hidden", api_visibility="private",
-        )  # fmt: skip
-
-    def listen(trigger: Any, fn: Any, inputs: list, outputs: list, **more: Any) -> Any:
-        return trigger(
-            fn, inputs, outputs, concurrency_limit=None, show_progress="hidden",
-            api_visibility="private", **more,
         )  # fmt: skip
 
     began = [chat, records, prompt, before, state_line]

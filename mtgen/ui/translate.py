@@ -29,7 +29,7 @@ from mtgen.ui.translate_view import (
     panel_html,
     result_html,
 )
-from mtgen.ui.turns import PARALLEL, Job, Newest, complaint, explained
+from mtgen.ui.turns import PARALLEL, Job, Newest, complaint, explained, listen
 
 REFRESH_S = 0.2
 """Seconds between updates of the page while a translation grows."""
@@ -136,12 +136,6 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         terms_line = gr.HTML(line(""), elem_id="terms-line", **bare)
 
     form = Form(text, source, target, beams, temperature, alternatives, seed, terms)
-
-    def listen(trigger: Any, fn: Any, inputs: Any, outputs: Any, **more: Any) -> Any:
-        return trigger(
-            fn, inputs, outputs, concurrency_limit=None, show_progress="hidden",
-            api_visibility="private", **more,
-        )  # fmt: skip
 
     translate_files.build_section(model, page, form)
 

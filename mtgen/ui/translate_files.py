@@ -19,7 +19,7 @@ from mtgen.ui.model import SharedModel
 from mtgen.ui.pictures import in_words, new_folder
 from mtgen.ui.translate_form import Form
 from mtgen.ui.translate_view import line
-from mtgen.ui.turns import PARALLEL, Turns, complaint, explained
+from mtgen.ui.turns import PARALLEL, Turns, complaint, explained, listen
 
 BUSY = "the last file is still being translated; stop it first, with its Stop button or Esc"
 STOPPED_EARLY = "stopped before it began"
@@ -111,12 +111,6 @@ def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
                 notes = gr.HTML(elem_id="file-notes", **bare)
     folder = Path(file.GRADIO_CACHE) / "mtgen"
     shown = {"progress": progress, "notes": notes, "save": save}
-
-    def listen(trigger: Any, fn: Any, inputs: Any, outputs: Any, **more: Any) -> Any:
-        return trigger(
-            fn, inputs, outputs, concurrency_limit=None, show_progress="hidden",
-            api_visibility="private", **more,
-        )  # fmt: skip
 
     def update(**values: Any) -> tuple:
         return tuple(values.get(name, gr.skip()) for name in shown)
