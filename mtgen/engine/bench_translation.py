@@ -49,9 +49,9 @@ def merged(folder: Path, expert: Sequence[Updates], out: Path) -> None:
     """
     trunk = TrunkModel.from_dir(folder)
     for layer, updates in zip(trunk.layers, expert, strict=True):
-        for name, (down, up) in updates.items():
+        for name, update in updates.items():
             with torch.no_grad():
-                getattr(layer, name).weight += up.float() @ down.float()
+                getattr(layer, name).weight += update.up.float() @ update.down.float()
     trunk.save(out, trunk.state_dict())
 
 

@@ -12,14 +12,11 @@ from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mtgen.errors import CorruptedFileError
-
-Updates = Mapping[str, tuple[Tensor, Tensor]]
-"""By matrix of one layer: factors `R K` and `N R` whose product is added to its `N K`."""
 
 GROUP = 32
 """Columns that share a scale in a 4-bit matrix."""
@@ -118,6 +115,39 @@ class Int8Head:
             digits.add_(64).to(torch.uint8), 1.0, 64, self.weight, self.scale, self.zero,
             None, 1.0, 0, torch.float32, "none", [], "",
         )  # fmt: skip
+
+
+class LowRankUpdate:
+    """What an expert adds to a product: `x @ down.T @ up.T` (LoRA, arXiv:2106.09685).
+
+    For few rows the factors are in int8, each row with its scale: bf16 products so thin take the
+    time of their calls (docs/decisions/0007).
+    """
+
+    def __init__(
+        self, down: Float[Tensor, "R K"], up: Float[Tensor, "N R"], dtype: torch.dtype
+    ) -> None:
+        self.down, self.up = down.to(dtype), up.to(dtype)
+        self.few = [*int8_rows(down), *int8_rows(up)] if dtype == torch.bfloat16 else None
+
+    def added(self, y: Float[Tensor, "T N"], x: Float[Tensor, "T K"]) -> Float[Tensor, "T N"]:
+        """`y`, the product of the updated matrix with `x`, with the update."""
+        if self.few is not None and x.shape[0] <= FEW_ROWS:
+            down, down_scale, up, up_scale = self.few
+            inner = torch.ops.aten._weight_int8pack_mm(x, down, down_scale)
+            return y + torch.ops.aten._weight_int8pack_mm(inner, up, up_scale)
+        return y + F.linear(F.linear(x, self.down), self.up)
+
+
+Updates = Mapping[str, LowRankUpdate]
+"""By matrix of one layer."""
+
+
+def int8_rows(weight: Float[Tensor, "N K"]) -> tuple[Int8[Tensor, "N K"], Float[Tensor, " N"]]:
+    """Codes from -127 to 127 and the bf16 scale of each row."""
+    scale = (weight.float().abs().amax(1).clamp_min(1e-12) / 127).to(torch.bfloat16)
+    codes = (weight.float() / scale.float()[:, None]).round_().clamp_(-127, 127)
+    return codes.to(torch.int8), scale
 
 
 class QuantisedMatrix:

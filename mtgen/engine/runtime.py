@@ -255,8 +255,7 @@ class LlamaRuntime:
             x = x.to(linear.dtype)
             y = linear(x)
             if name in updates:
-                down, up = updates[name]
-                y = y + F.linear(F.linear(x, down), up)
+                y = updates[name].added(y, x)
             return y
 
         residual = self.embedding.rows(ids.flatten()).dense()

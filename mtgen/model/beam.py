@@ -69,7 +69,9 @@ def beam_search(
     expert: Sequence[Updates] | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
-    """The likeliest continuations, as `transformers` finds them with `early_stopping=False`.
+    """The likeliest continuations, as `transformers` finds them with `early_stopping=True`.
+
+    A prompt is done when as many hypotheses as beams have ended.
 
     Args:
         runtime: The trunk.
@@ -91,7 +93,6 @@ def beam_search(
     cache.repeat(num_beams)
     prompt_length = cache.length
     logits = logits.repeat_interleave(num_beams, 0)
-    vocab_size = logits.shape[1]
     num_candidates = (1 + len(ends_at)) * num_beams
     places = list(range(len(prompts)))
     limits = torch.tensor(max_new_tokens)
@@ -102,9 +103,12 @@ def beam_search(
     length = 0
     while True:
         length += 1
-        sums = logits.log_softmax(-1).view(len(places), num_beams, -1) + scores[:, :, None]
-        top, index = sums.flatten(1).topk(num_candidates)
-        parents, tokens = index // vocab_size, index % vocab_size
+        # the best of each beam first: a sum over all of them would take as long as half the trunk
+        likely, tokens = logits.topk(num_candidates)
+        sums = likely - logits.logsumexp(-1, keepdim=True) + scores.view(-1, 1)
+        top, index = sums.view(len(places), -1).topk(num_candidates)
+        parents = index // num_candidates
+        tokens = tokens.view(len(places), -1).gather(1, index)
         is_end = torch.isin(tokens, ends_at)
         over = is_end | (length >= limits)[:, None]
         for row, rank in over[:, :num_beams].nonzero().tolist():
@@ -125,9 +129,7 @@ def beam_search(
         going = []
         for row, place in enumerate(places):
             found = done[place] = sorted(done[place], key=lambda h: -h.score)[:num_beams]
-            possible = float(scores[row, 0]) / length**length_penalty
-            full = len(found) == num_beams and possible <= found[-1].score
-            if full or length >= limits[row]:
+            if len(found) == num_beams or length >= limits[row]:
                 yield place, found
             else:
                 going.append(row)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtgen.engine.linear import Updates
+from mtgen.engine.linear import LowRankUpdate, Updates
 from mtgen.errors import CacheWriteError, CorruptedFileError, WeightsNotFoundError
 from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
 from mtgen.model.config import TrunkConfig
@@ -145,7 +145,7 @@ def load_translation_expert(
     """
     expert = _load(path, LowRankConfig, lambda config: LowRankExpert(config, trunk))
     return [
-        {name: (down.to(dtype), up.to(dtype)) for name, (down, up) in expert.updates(layer).items()}
+        {name: LowRankUpdate(*factors, dtype) for name, factors in expert.updates(layer).items()}
         for layer in range(trunk.n_layer)
     ]
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtgen.engine.linear import Checkpoint, Updates
+from mtgen.engine.linear import Checkpoint
 from mtgen.engine.runtime import pairs_from_halves
 from mtgen.errors import CacheWriteError, ConfigError
 from mtgen.model.config import TrunkConfig
@@ -36,6 +36,9 @@ PARTS = {
 ROTATED = PARTS["qkv"][:2]
 COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
 """Files of a checkpoint folder beside its weights."""
+
+Factors = Mapping[str, tuple[Tensor, Tensor]]
+"""By matrix of one layer: factors `R K` and `N R` whose product is added to its `N K`."""
 
 KeysValues = dict[int, tuple[Tensor, Tensor]]
 """By layer: keys and values, each `B G T D`; keys without their rotation."""
@@ -88,7 +91,7 @@ class LowRankExpert(nn.Module):
                 self.down[f"{layer}_{name}"] = nn.Parameter(a)
                 self.up[f"{layer}_{name}"] = nn.Parameter(torch.zeros(rows, config.rank))
 
-    def updates(self, layer: int) -> Updates:
+    def updates(self, layer: int) -> Factors:
         """The pairs of low-rank factors of one layer, by name of the matrix that they update."""
         keys = {name: f"{layer}_{name}" for name in self.config.matrices}
         if self.scale == 1:  # a product with 1 would be 16 million numbers at every step
@@ -121,7 +124,7 @@ class TrunkLayer(nn.Module):
             bias = biased and name == "qkv"
             setattr(self, name, nn.Linear(columns, rows, bias=bias, device="meta"))
 
-    def product(self, name: str, x: Tensor, updates: Updates) -> Tensor:
+    def product(self, name: str, x: Tensor, updates: Factors) -> Tensor:
         """One of MATRICES times `x`, with its update if there is one."""
         y = getattr(self, name)(x)
         if name not in updates:
@@ -134,7 +137,7 @@ class TrunkLayer(nn.Module):
         return F.rms_norm(x, weight.shape, weight.to(x.dtype), self.config.rms_norm_eps)
 
     def heads(
-        self, residual: Float[Tensor, "B T C"], updates: Updates
+        self, residual: Float[Tensor, "B T C"], updates: Factors
     ) -> Sequence[Float[Tensor, "B G T D"]]:
         """Queries, keys and values before any rotation."""
         config = self.config
@@ -147,7 +150,7 @@ class TrunkLayer(nn.Module):
         residual: Float[Tensor, "B T C"],
         turns: Float[Tensor, "T R 2"],
         mask: Float[Tensor, "T T"],
-        updates: Updates,
+        updates: Factors,
     ) -> tuple[Float[Tensor, "B T C"], Tensor, Tensor]:
         """The residual after this layer, and its keys (not rotated) and values, `B G T D`.
 

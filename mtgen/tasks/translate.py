@@ -363,7 +363,7 @@ class TranslationStream:
         self._known: dict[str, TranslatedSentence] = {}
         self.via = None
         self.langs = [source, request.target]
-        if PIVOT not in self.langs:
+        if not self.notes and PIVOT not in self.langs:
             self.via = PIVOT
             self.langs.insert(1, PIVOT)
         self._tokenizer, self._model = tokenizer, model

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtgen.engine import LlamaRuntime
-from mtgen.engine.linear import Int4Linear, Int8Head, QuantisedMatrix
+from mtgen.engine.linear import FEW_ROWS, Int4Linear, Int8Head, LowRankUpdate, QuantisedMatrix
 from mtgen.errors import ConfigError, CorruptedFileError, SettingError
 from tests.conftest import save_tiny
 
@@ -82,6 +82,20 @@ def test_the_vocabulary_head_is_as_exact_as_its_weights(monkeypatch, native):
     wanted = x @ (codes * scale).T
     error = (head(x) - wanted).abs().amax(1) / wanted.abs().amax(1)
     assert error.max() < 3e-4
+
+
+@pytest.mark.parametrize("rows", [1, 4, FEW_ROWS, FEW_ROWS + 1])
+@pytest.mark.parametrize(("rank", "columns", "outputs"), [(64, 576, 960), (4, 24, 40), (3, 10, 7)])
+def test_a_low_rank_update_is_added_whatever_its_shape(rows, rank, columns, outputs):
+    torch.manual_seed(0)
+    down, up = torch.randn(rank, columns) / columns**0.5, torch.randn(outputs, rank)
+    x, y = torch.randn(rows, columns), torch.randn(rows, outputs)
+    wanted = y + x @ down.T @ up.T
+    exact = LowRankUpdate(down, up, torch.float32).added(y, x)
+    assert torch.allclose(exact, wanted, atol=1e-3)
+    update = LowRankUpdate(down, up, torch.bfloat16)
+    found = update.added(y.to(torch.bfloat16), x.to(torch.bfloat16)).float()
+    assert (found - wanted).norm() < 0.015 * wanted.norm()
 
 
 def test_an_unknown_precision_is_refused(tiny_trunk):

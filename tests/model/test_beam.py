@@ -40,7 +40,7 @@ def test_hypotheses_are_those_of_transformers(both, num_beams, penalty):
         out = model.generate(
             torch.tensor([prompt]), max_new_tokens=12, num_beams=num_beams, do_sample=False,
             num_return_sequences=num_beams, length_penalty=penalty, pad_token_id=0,
-            early_stopping=False, return_dict_in_generate=True, output_scores=True,
+            early_stopping=True, return_dict_in_generate=True, output_scores=True,
         )  # fmt: skip
         for rank, hypothesis in enumerate(found[place]):
             wanted = out.sequences[rank, len(prompt) :].tolist()

@@ -45,9 +45,9 @@ def test_the_runtime_applies_the_expert_as_training_does(tiny_trunk, pipeline):
     expert = LowRankExpert(LowRankConfig(rank=4), trunk.config)
     with torch.no_grad():
         for layer, by_name in enumerate(updates):
-            for name, (down, up) in by_name.items():
-                expert.down[f"{layer}_{name}"].copy_(down)
-                expert.up[f"{layer}_{name}"].copy_(up)
+            for name, update in by_name.items():
+                expert.down[f"{layer}_{name}"].copy_(update.down)
+                expert.up[f"{layer}_{name}"].copy_(update.up)
     ids = torch.tensor([3, 60, 7, 100, 22])
     wanted = trunk.logits(trunk(ids[None], expert=expert).hidden[0])
     runtime = LlamaRuntime(tiny_trunk, "float32")
