@@ -136,6 +136,7 @@ EXTRACT: dict[
     "ter": (("translation",), _translated),
     "kept": (("translation",), _to_keep),
     "kept_all": (("translation",), _to_keep),
+    "terms_kept": (("translation",), _to_keep),
     "not_answered": (("translation",), _asked),
 }
 """For each metric the kinds of sample that it scores, and its inputs from one record."""

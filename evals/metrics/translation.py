@@ -91,6 +91,11 @@ def kept(text: str, items: Sequence[str]) -> tuple[int, int]:
     return num_kept, len(wanted)
 
 
+def holds_term(text: str, term: str) -> bool:
+    """Whether a text has a term as words of its own, in any case of letters."""
+    return re.search(rf"(?<!\w){re.escape(term.casefold())}(?!\w)", text.casefold()) is not None
+
+
 STEM = 5
 """Characters from which an answer may be the beginning of a longer word, as "portug" is."""
 

@@ -108,15 +108,15 @@ def ask_together(
 
 
 def batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-    """What is asked together: texts to translate in the same direction; all else goes by itself.
+    """What is asked together: texts to translate alike; all else goes by itself.
 
     The batches are of all samples, done or not, and one that is not wholly on disk is asked again
     as a whole: so a run that was killed ends as one that was not.
     """
-    groups: dict[tuple[str, ...], list[Sample]] = {}
+    groups: dict[tuple[object, ...], list[Sample]] = {}
     for sample in samples:
         is_text = isinstance(sample, TranslationSample)
-        key = (sample.source, sample.target) if is_text else (sample.id,)
+        key = (sample.source, sample.target, sample.glossary) if is_text else (sample.id,)
         groups.setdefault(key, []).append(sample)
     for group in groups.values():
         for start in range(0, len(group), BATCH):

@@ -20,13 +20,15 @@ def translate_samples(
 
     Args:
         pipeline: The model.
-        samples: At least one; source and target of the first are those of all.
+        samples: At least one; source, target and glossary of the first are those of all.
         settings: Fields of `TranslationRequest` that differ from their defaults.
 
     Raises:
         BadRequestError: the model refuses one of them.
     """
     first = samples[0]
+    if first.glossary:
+        settings = settings | {"glossary": first.glossary}
     outputs = pipeline.translate_all(
         [sample.text for sample in samples], source=first.source, target=first.target, **settings
     )

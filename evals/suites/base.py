@@ -75,6 +75,8 @@ class TranslationSample:
     """What must stand in the translation as it is, each as often as it must occur."""
     answers: tuple[str, ...] = ()
     """Of a question or an order: what would be said by who answers it instead."""
+    glossary: tuple[tuple[str, str], ...] = ()
+    """Terms and what each becomes, which go with the request."""
 
 
 Sample = TextSample | LikelihoodSample | ImageSample | TranslationSample

@@ -1,11 +1,11 @@
-"""How well is it translated? Nine suites; no two of them are ever pooled into one number.
+"""How well is it translated? Ten suites; no two of them are ever pooled into one number.
 
-`python -m evals run --suite translation` runs them all. Four are shipped with this code: everyday
-sentences, the same in careless writing, texts with things to keep, and questions. Five are
-drawn from the sets that the data build holds out of training, which are not shipped because their
-licences differ from ours: four are of other kinds of text than the training data (Scratch, Fish
-Fillets, Stellarium, the declaration of human rights), one is near to it (a campaign of Wesnoth's,
-whose other campaigns are trained on).
+`python -m evals run --suite translation` runs them all. Five are shipped with this code: everyday
+sentences, the same in careless writing, texts with things to keep, questions, and sentences with
+a glossary. Five are drawn from the sets that the data build holds out of training, which are not
+shipped because their licences differ from ours: four are of other kinds of text than the training
+data (Scratch, Fish Fillets, Stellarium, the declaration of human rights), one is near to it (a
+campaign of Wesnoth's, whose other campaigns are trained on).
 """
 
 from __future__ import annotations
@@ -146,6 +146,21 @@ def question_samples(filename: str) -> list[TranslationSample]:
         for number, row in enumerate(read_table(filename))
         for target in LANGUAGES
         if target != row["lang"]
+    ]  # fmt: skip
+
+
+def glossary_samples(filename: str) -> list[TranslationSample]:
+    """Each sentence into the three other languages, with the terms of all sentences as glossary."""
+    rows = read_table(filename)
+    return [
+        TranslationSample(
+            id=f"glossary-{source}-{number:02d}-{target}", text=row[f"text_{source}"],
+            source=source, target=target, references=(row[f"text_{target}"],),
+            category=f"{source}-{target}", keep=(row[target],),
+            glossary=tuple((other[source], other[target]) for other in rows),
+        )
+        for source, target in itertools.permutations(LANGUAGES, 2)
+        for number, row in enumerate(rows)
     ]  # fmt: skip
 
 
@@ -359,7 +374,23 @@ QUESTIONS = TranslationSuite(
         EMPTY,
     ),
 )
-SHIPPED = (EVERYDAY, ROBUSTNESS, KEEP, QUESTIONS)
+GLOSSARY = TranslationSuite(
+    name="translation-glossary",
+    aspect="keeping to a glossary",
+    task="translation",
+    description="20 sentences in four languages, into the three others, by a glossary of 20 terms",
+    filename="translation-glossary.tsv",
+    read=glossary_samples,
+    licence=LICENCE,
+    minutes=1,
+    metrics=(
+        _share("terms_kept", "share of terms"),
+        *(_share("terms_kept", "share of terms", target=lang) for lang in LANGUAGES),
+        LOOPS,
+        EMPTY,
+    ),
+)
+SHIPPED = (EVERYDAY, ROBUSTNESS, KEEP, QUESTIONS, GLOSSARY)
 
 
 def _held_out(

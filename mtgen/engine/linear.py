@@ -21,6 +21,9 @@ from mtgen.errors import CorruptedFileError
 GROUP = 32
 """Columns that share a scale in a 4-bit matrix."""
 
+INT8_BLOCK = 32
+"""Columns that the int8 kernel reads at once, past the end of a matrix of others."""
+
 FEW_ROWS = 16
 """Up to this many rows the 4-bit kernel is faster than bf16 matrices."""
 
@@ -51,6 +54,19 @@ class DenseLinear:
         return F.linear(x, self.weight, self.bias)
 
 
+class PackedLinear:
+    """bf16 weights in the order in which oneDNN multiplies them, which else it makes each time."""
+
+    dtype = torch.bfloat16
+
+    def __init__(self, weight: Float[Tensor, "N K"]) -> None:
+        weight = weight.to(torch.bfloat16).contiguous()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight)
+
+    def __call__(self, x: Float[Tensor, "T K"]) -> Float[Tensor, "T N"]:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, None, "none", [], "")
+
+
 class Int4Linear:
     """4-bit weights in groups of 32 for few rows, and a bf16 copy for many."""
 
@@ -65,11 +81,11 @@ class Int4Linear:
         zero = matrix.min.float() + 8 * matrix.scale.float()
         scales = torch.stack([matrix.scale.float(), zero], dim=-1)
         self.scales = scales.transpose(0, 1).contiguous().to(torch.bfloat16)
-        self.many = matrix.dense().to(torch.bfloat16) if bf16_is_fast() else None
+        self.many = PackedLinear(matrix.dense()) if bf16_is_fast() else None
 
     def __call__(self, x: Float[Tensor, "T K"]) -> Float[Tensor, "T N"]:
         if self.many is not None and x.shape[0] > FEW_ROWS:
-            return F.linear(x, self.many)
+            return self.many(x)
         return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.packed, GROUP, self.scales)
 
 
@@ -128,7 +144,12 @@ class LowRankUpdate:
         self, down: Float[Tensor, "R K"], up: Float[Tensor, "N R"], dtype: torch.dtype
     ) -> None:
         self.down, self.up = down.to(dtype), up.to(dtype)
-        self.few = [*int8_rows(down), *int8_rows(up)] if dtype == torch.bfloat16 else None
+        self.few = None
+        self.many: list[PackedLinear] = []
+        if dtype == torch.bfloat16 and bf16_is_fast():
+            self.many = [PackedLinear(self.down), PackedLinear(self.up)]
+        if dtype == torch.bfloat16 and not any(n % INT8_BLOCK for n in down.shape):
+            self.few = [*int8_rows(down), *int8_rows(up)]
 
     def added(self, y: Float[Tensor, "T N"], x: Float[Tensor, "T K"]) -> Float[Tensor, "T N"]:
         """`y`, the product of the updated matrix with `x`, with the update."""
@@ -136,6 +157,9 @@ class LowRankUpdate:
             down, down_scale, up, up_scale = self.few
             inner = torch.ops.aten._weight_int8pack_mm(x, down, down_scale)
             return y + torch.ops.aten._weight_int8pack_mm(inner, up, up_scale)
+        if self.many:
+            down, up = self.many
+            return y + up(down(x))
         return y + F.linear(F.linear(x, self.down), self.up)
 
 

@@ -312,6 +312,45 @@ def test_ding_gives_phrases_without_notes_and_single_words(tmp_path):
     ]
 
 
+@needs_dpkg
+def test_ding_words_are_common_and_nouns_have_articles(tmp_path):
+    lines = (
+        "Hund {m} [zool.]; Köter {m} | Hunde {pl} :: dog | dogs\n"
+        "gießen {vt} :: to pour\n"
+        "Quastenflosser {m} :: coelacanth\n"
+        "grüner Tee {m} :: green tea\n"
+        "Küchentisch {m} :: kitchen table\n"
+    )
+    path = write_archive(tmp_path / "d.deb", {"usr/share/trans/de-en": "# comment\n" + lines})
+    assert list(lists.ding_words({"deb:d": path})) == [
+        Pair("de", "the dog", "der Hund"),
+        Pair("de", "pour", "gießen"),
+        Pair("de", "kitchen table", "Küchentisch"),
+    ]
+
+
+@needs_dpkg
+def test_freedict_gives_the_commonest_meanings(tmp_path):
+    french = (
+        "French-English FreeDict Dictionary ver. 1\n\nchaise /ʃɛz/ <n, fem>\nchair\n"
+        "arbre /aʀbʀ/ <n, masc>\nshaft, tree\n"
+        "vue /vy/\n1. sight, view\n2. opinion\n3. eyesight\n   see: {voir}\n"
+    )
+    spanish = "box /bɔks/\n1. cajadecambios\n2. arca, caja\n"
+    files = {
+        "usr/share/dictd/freedict-fra-eng.dict.dz": gzip.compress(french.encode()),
+        "usr/share/dictd/freedict-eng-spa.dict.dz": gzip.compress(spanish.encode()),
+    }
+    path = write_archive(tmp_path / "f.deb", files)
+    assert sorted(lists.freedict({"deb:f": path})) == [
+        Pair("es", "box", "caja"),
+        Pair("fr", "opinion", "vue"),
+        Pair("fr", "the chair", "la chaise"),
+        Pair("fr", "the tree", "l'arbre"),
+        Pair("fr", "view", "vue"),
+    ]
+
+
 def test_sentences_that_the_user_brings_are_read_in_both_layouts(tmp_path):
     (tmp_path / "en-fr.tsv").write_text("Go.\tVa !\tCC-BY\n12\tStop.\t13\tArrête.\n")
     assert list(lists.tatoeba(tmp_path)) == [

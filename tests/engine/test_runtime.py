@@ -85,7 +85,7 @@ def test_the_vocabulary_head_is_as_exact_as_its_weights(monkeypatch, native):
 
 
 @pytest.mark.parametrize("rows", [1, 4, FEW_ROWS, FEW_ROWS + 1])
-@pytest.mark.parametrize(("rank", "columns", "outputs"), [(64, 576, 960), (4, 24, 40), (3, 10, 7)])
+@pytest.mark.parametrize(("rank", "columns", "outputs"), [(64, 576, 960), (32, 96, 7), (4, 64, 40)])
 def test_a_low_rank_update_is_added_whatever_its_shape(rows, rank, columns, outputs):
     torch.manual_seed(0)
     down, up = torch.randn(rank, columns) / columns**0.5, torch.randn(outputs, rank)

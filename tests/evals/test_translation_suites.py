@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ from evals.suites.translation import (
     without_stop,
 )
 from mtgen.errors import PromptTooLongError, RecordsError, SettingError, WeightsNotFoundError
-from mtgen.requests import TranslationRequest
+from mtgen.requests import LANGUAGES, TranslationRequest
 from tests.conftest import save_tiny
 
 QUICK = {"num_beams": 1}
@@ -118,10 +119,11 @@ def test_samples_are_unique_and_can_be_asked(suite):
 @pytest.mark.parametrize(
     ("name", "checksum"),
     [
-        ("translation-everyday", "0ee48c23450394ee"),
-        ("translation-robustness", "445e723b2fe15f45"),
-        ("translation-keep", "5bbe3ffd056d5438"),
-        ("translation-questions", "950be06d3d96b6df"),
+        ("translation-everyday", "131f78e698e76c83"),
+        ("translation-robustness", "28435966857a0739"),
+        ("translation-keep", "9a2a28bd701c93e5"),
+        ("translation-questions", "5b04455923677e81"),
+        ("translation-glossary", "3862b76fbffa46cb"),
     ],
 )
 def test_samples_are_what_they_were_when_scores_were_published(name, checksum):
@@ -187,6 +189,24 @@ def test_what_must_be_kept_is_in_the_sources():
         assert isinstance(sample, TranslationSample)
         num_kept, num_items = kept(sample.text, sample.keep)
         assert num_kept == num_items > 0, sample.id
+
+
+def test_every_sentence_with_a_glossary_has_a_term_and_its_reference_what_it_becomes():
+    from evals.metrics.translation import holds_term
+
+    samples = SUITES["translation-glossary"].samples()
+    assert Counter(s.category for s in samples) == {  # type: ignore[union-attr]
+        f"{source}-{target}": 20 for source, target in permutations(LANGUAGES, 2)
+    }
+    for sample in samples:
+        assert isinstance(sample, TranslationSample)
+        [wanted], [reference] = sample.keep, sample.references
+        assert holds_term(reference, wanted), sample.id
+        found = [m for term, m in sample.glossary if holds_term(sample.text, term)]
+        assert found == [wanted], sample.id
+        TranslationRequest(
+            text=sample.text, source=sample.source, target=sample.target, glossary=sample.glossary
+        )
 
 
 def test_references_of_questions_are_translated_and_not_answered():

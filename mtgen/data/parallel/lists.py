@@ -1,16 +1,18 @@
-"""Reads bilingual word and sentence lists: package descriptions, ding, Tatoeba, our own pairs."""
+"""Reads bilingual word and sentence lists: package descriptions, dictionaries, Tatoeba."""
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mtgen.data.archives import members
 from mtgen.data.packages import PackageError
-from mtgen.data.parallel.pairs import LANGUAGES, Pair
+from mtgen.data.parallel.pairs import LANGUAGES, Pair, normalise
 from mtgen.data.sources import Files
+from mtgen.model.language import unaccented
 
 
 def package_descriptions(texts: dict[str, str]) -> Iterator[Pair]:
@@ -104,6 +106,89 @@ def ding_entry(de: str, en: str) -> Iterator[Pair]:
 def written_out(text: str) -> str:
     """A dictionary phrase with its abbreviations for something and somebody in full."""
     return DING_SHORT_WORD.sub(lambda match: DING_SHORT[match[1]], text)
+
+
+MIN_ZIPF = 3.0
+"""Base-10 logarithm of occurrences in a billion words (wordfreq) that a dictionary's word has at
+least: rarer ones are not worth the time of a small model, and words that a dictionary's history
+has glued together are none of the language."""
+SENSES = 2
+"""First meanings of a word that are taken: the later ones are the rarer ones."""
+FREEDICT_ENTRY = re.compile(r"(?P<head>[^/<]+?) /[^/\n]*/(?: <(?P<grammar>[^>]*)>)?")
+FREEDICT_CODES = {"eng": "en", "fra": "fr", "deu": "de", "spa": "es"}
+FRENCH_ARTICLES = {"masc": "le", "fem": "la"}
+GERMAN_ARTICLES = {"m": "der", "f": "die", "n": "das"}
+
+
+def commonest(options: Sequence[str], lang: str) -> str:
+    """The commonest of words or phrases; none where all of them are rare."""
+    from wordfreq import zipf_frequency
+
+    ranked = [(zipf_frequency(text, lang), text) for text in options if text]
+    frequency, text = max(ranked, default=(0.0, ""))
+    return text if frequency >= MIN_ZIPF else ""
+
+
+def freedict(files: Files) -> Iterator[Pair]:
+    """Common words and short phrases of FreeDict's dictionaries from or into English.
+
+    An entry is `word /pronunciation/ <grammar>`, then a line of translations with commas
+    between, in the order of letters, or a numbered line of each meaning; the commonest of each is
+    taken. French nouns whose gender is given get their article, and their twins get "the".
+    """
+    for archive in files.values():
+        for name, content in members(archive, r"/freedict-\w+-\w+\.dict\.dz$"):
+            src, tgt = (FREEDICT_CODES[code] for code in name.split(".")[0].split("-")[-2:])
+            head, grammar, left = "", "", 0
+            for line in gzip.decompress(content).decode("utf-8").replace("\u2010", "-").split("\n"):
+                if entry := FREEDICT_ENTRY.fullmatch(line):
+                    head, grammar, left = entry["head"], entry["grammar"] or "", SENSES
+                elif head and left and line and not line.startswith(" "):
+                    left -= 1
+                    meanings = [x.strip() for x in re.sub(r"^\d+\. ", "", line).split(",")]
+                    gender = FRENCH_ARTICLES.get(grammar.split(", ")[-1], "")
+                    yield from word_pair(head, meanings, src, tgt, gender)
+
+
+def word_pair(
+    head: str, meanings: Sequence[str], src: str, tgt: str, article: str = ""
+) -> Iterator[Pair]:
+    """A pair of common words, English first; with articles where the other side has one.
+
+    Args:
+        head: A word in the language `src`.
+        meanings: Of it, in `tgt`; one of the two languages is English.
+        src: ISO 639-1.
+        tgt: The same.
+        article: Of the side that is not English, or none.
+    """
+    word, meaning = commonest([head], src), commonest(meanings, tgt)
+    if not (word and meaning):
+        return
+    en, text, lang = (word, meaning, tgt) if src == "en" else (meaning, word, src)
+    if article and en[:1].islower() and " " not in en + text:
+        elided = lang == "fr" and normalise(unaccented(text))[:1] in "aeiouyh"
+        en, text = f"the {en}", f"l'{text}" if elided else f"{article} {text}"
+    yield Pair(lang, en, text)
+
+
+def ding_words(files: Files) -> Iterator[Pair]:
+    """Common single words of the ding dictionary, nouns with their articles."""
+    for archive in files.values():
+        for _, content in members(archive, r"/trans/de-en$"):
+            for line in content.decode("utf-8").splitlines():
+                if line.startswith("#") or " :: " not in line:
+                    continue
+                de, en = (
+                    re.split(r" \| |;", DING_REMARK.sub("", side))[0].strip()
+                    for side in line.split(" :: ", 1)
+                )
+                gender = re.search(r"\{([mfn])\}", de)
+                de, en = DING_NOTE.sub("", de).strip(), DING_NOTE.sub("", en).strip()
+                if de and en and not re.search(r"[/,]|\s", de) and "/" not in en:
+                    en = re.sub(r"^to (?=\w)", "", en) if de[0].islower() else en
+                    article = GERMAN_ARTICLES[gender[1]] if gender else ""
+                    yield from word_pair(de, [en], "de", "en", article)
 
 
 def tatoeba(folder: Path) -> Iterator[Pair]:

@@ -39,6 +39,8 @@ KDE_APPS = (
 
 UI_WEIGHT = 0.35
 PROSE_WEIGHT = 2.0
+WORD_WEIGHT = 8.0
+"""Dictionaries: their pairs cost a third of a sentence's tokens."""
 
 
 def catalogue(
@@ -72,6 +74,17 @@ SOURCES: tuple[Source, ...] = (
         name="ding", packages=debs("trans-de-en"), licence=GPL2, family="copyleft",
         credit="Frank Richter, TU Chemnitz: the ding dictionary",
         expected=93_000, weight=1.0, read=lists.ding,
+    ),
+    Source(
+        name="ding-words", packages=debs("trans-de-en"), licence=GPL2, family="copyleft",
+        credit="Frank Richter, TU Chemnitz: the ding dictionary",
+        expected=21_000, weight=WORD_WEIGHT, read=lists.ding_words,
+    ),
+    Source(
+        name="freedict",
+        packages=by_lang("dict-freedict-", "eng-fra", "fra-eng", "eng-spa", "spa-eng"),
+        licence=GPL2, family="copyleft", credit="The FreeDict contributors",
+        expected=17_000, weight=WORD_WEIGHT, read=lists.freedict,
     ),
     Source(
         name="freeciv", packages=debs("freeciv-data"), licence=GPL2, family="copyleft",
