@@ -15,6 +15,7 @@ MtgenError
 │   ├── TrunkNotFoundError   every origin was tried
 │   ├── WeightsNotFoundError a trained expert's file is missing
 │   └── CorruptedFileError   size, hash or structure is wrong
+├── KeyFileError             keys of marks that cannot be read or written
 ├── CacheWriteError          disk full or not writable
 └── RecordsError             an eval run on disk that cannot be read or resumed
 
@@ -103,3 +104,7 @@ class CacheWriteError(MtgenError):
 
 class RecordsError(MtgenError):
     """Records of an eval run cannot be read, or belong to another run."""
+
+
+class KeyFileError(MtgenError):
+    """A file or a variable that should hold the keys of marks and does not."""

@@ -1,0 +1,1 @@
+"""Marks that say an output is machine-made, and how they are found again."""

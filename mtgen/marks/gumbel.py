@@ -1,0 +1,156 @@
+"""The mark in texts: the random choice of each token made by a key, and the test that finds it.
+
+Of tokens with probabilities p the one with the largest log(u) / p is taken, where u is uniform
+and known to whoever holds the key. Seen without the key this is ordinary sampling (the Gumbel
+trick; Aaronson, "My AI Safety Lecture for UT Effective Altruism", 2022). Two u a token, of which a
+coin of the request picks one, give another text for another seed (dual key, arXiv:2605.12456).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy.stats import gamma
+
+NUM_KEYS = 2
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+MIX = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+def mixed(x: np.ndarray) -> np.ndarray:
+    """A 64-bit number scrambled (splitmix64; Steele, Lea and Flood, OOPSLA 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * MIX[0]
+    x = (x ^ (x >> np.uint64(27))) * MIX[1]
+    return x ^ (x >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class GumbelMark:
+    """Uniform numbers of a key for the tokens that may follow a context."""
+
+    secret: bytes
+    width: int = 2
+    """Tokens before, on which the numbers depend."""
+    num_keys: int = NUM_KEYS
+
+    def uniforms(
+        self, context: Sequence[int], tokens: Int64[np.ndarray, " N"]
+    ) -> Float64[np.ndarray, "S N"]:
+        """Numbers in (0, 1), one of each of the S keys for each token.
+
+        Args:
+            context: The `width` tokens before.
+            tokens: Ids that may follow.
+        """
+        name = b"".join(int(token).to_bytes(4, "little") for token in context)
+        digest = hashlib.blake2b(name, key=self.secret, digest_size=8 * self.num_keys).digest()
+        seeds = np.frombuffer(digest, "<u8")[:, None]
+        with np.errstate(over="ignore"):
+            bits = mixed(seeds + (tokens.astype(np.uint64) + np.uint64(1)) * GOLDEN)
+        return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+    def choose(
+        self, context: Sequence[int], tokens: Int64[np.ndarray, " N"],
+        probabilities: Float64[np.ndarray, " N"], coin: int,
+    ) -> int:  # fmt: skip
+        """Place of the token that the mark takes.
+
+        Args:
+            context: The `width` tokens before.
+            tokens: Ids that may follow, all with a probability above 0.
+            probabilities: Theirs; they need not sum to 1.
+            coin: Which key decides, 0..S-1.
+        """
+        return int(np.argmax(np.log(self.uniforms(context, tokens)[coin]) / probabilities))
+
+    def pairs(self, ids: Sequence[int]) -> list[int]:
+        """Places of the tokens that count: each context once, where it comes first."""
+        seen, places = set(), []
+        for place in range(self.width, len(ids)):
+            context = tuple(ids[place - self.width : place])
+            if context not in seen:
+                seen.add(context)
+                places.append(place)
+        return places
+
+    def numbers(self, ids: Sequence[int], places: Sequence[int]) -> Float64[np.ndarray, "N S"]:
+        """The uniform numbers of the tokens that stand there."""
+        found = [
+            self.uniforms(ids[p - self.width : p], np.array([ids[p]]))[:, 0] for p in places
+        ]
+        return np.array(found).reshape(-1, self.num_keys)
+
+
+def evidence(numbers: Float64[np.ndarray, "N S"]) -> Float64[np.ndarray, " N"]:
+    """Of each token: exponential with mean 1 where no mark is, larger where one is.
+
+    The largest of S uniform numbers, to the power S, is uniform.
+    """
+    top = numbers.max(axis=1)
+    return -np.log(-np.expm1(numbers.shape[1] * np.log(top)))
+
+
+def p_value(evidence: Float64[np.ndarray, " N"]) -> float:
+    """How often a text without the mark has at least as much evidence: exactly Gamma(N, 1)."""
+    return float(gamma.sf(evidence.sum(), len(evidence))) if len(evidence) else 1.0
+
+
+DOUBT = 0.1
+"""Share of tokens that count as unmarked in the likelihood ratio: edits, and other probabilities
+than those of the sampler, which knew the prompt."""
+CELLS = -np.log(np.r_[np.linspace(1, 0.02, 197), 0.02 * 2.0 ** -np.arange(1, 60)])
+"""Edges of cells of the unit exponential distribution, fine in its tail."""
+
+
+def log_ratios(
+    evidence: Float64[np.ndarray, "*N"], probabilities: Float64[np.ndarray, "*N"], num_keys: int
+) -> Float64[np.ndarray, "*N"]:
+    """Log-likelihood of marked over unmarked text, of each token.
+
+    Args:
+        evidence: Of `evidence`.
+        probabilities: Of the tokens by the model, in (0, 1].
+        num_keys: S. Where one of S numbers has the density u^(1/p - 1) / p, the largest, m, has
+            S - 1 + 1/p over S times m^(1/p - 1) the density that it has without a mark.
+    """
+    log_top = np.log(-np.expm1(-evidence)) / num_keys
+    inverse = 1 / probabilities.clip(1e-9, 1)
+    ratio = np.log((num_keys - 1 + inverse) / num_keys) + (inverse - 1) * log_top
+    return np.logaddexp(math.log(DOUBT), math.log1p(-DOUBT) + ratio)
+
+
+def weighted_p_value(
+    evidence: Float64[np.ndarray, " N"], probabilities: Float64[np.ndarray, " N"],
+    num_keys: int = NUM_KEYS, bins: int = 2**15,
+) -> float:  # fmt: skip
+    """The p-value of the likelihood ratio, which uses the model's probabilities of the tokens.
+
+    What the sum of log ratios is over unmarked text is found by convolution of what each token
+    gives, on a grid of `bins`, to which it is rounded.
+
+    Args:
+        evidence: Of the tokens that count.
+        probabilities: Of these tokens, in (0, 1].
+        num_keys: S.
+        bins: Of the grid.
+    """
+    if not len(evidence):
+        return 1.0
+    found = log_ratios(evidence, probabilities, num_keys)
+    middles = np.r_[(CELLS[1:] + CELLS[:-1]) / 2, CELLS[-1]]
+    masses = np.r_[-np.diff(np.exp(-CELLS)), np.exp(-CELLS[-1])]
+    cells = log_ratios(middles[None, :], probabilities[:, None], num_keys)
+    low = cells.min(axis=1)
+    step = max(float((cells.max(axis=1) - low).sum()) / (bins // 2), 1e-9)
+    spectrum = np.ones(bins // 2 + 1, dtype=np.complex128)
+    for row, least in zip(cells, low, strict=True):
+        places = np.rint((row - least) / step).astype(int)
+        spectrum *= np.fft.rfft(np.bincount(places, masses, minlength=bins), bins)
+    density = np.fft.irfft(spectrum, bins)
+    place = math.floor(float((found - low).sum()) / step)
+    return float(np.clip(density[max(place, 0) :].sum(), 1e-12, 1))
