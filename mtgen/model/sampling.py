@@ -8,7 +8,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from mtgen.engine.linear import Updates
@@ -45,17 +45,31 @@ def sample_token(
     """
     if temperature == 0:
         return int(logits.argmax())
+    probabilities, index = nucleus(logits, temperature, top_p)
+    return int(index[torch.multinomial(probabilities, 1, generator=generator)])
+
+
+def nucleus(
+    logits: Float[Tensor, " V"], temperature: float, top_p: float
+) -> tuple[Float64[Tensor, " N"], Int64[Tensor, " N"]]:
+    """Probabilities of the tokens that may follow, which sum to `top_p` or more, and their ids.
+
+    Args:
+        logits: Of the next token, float32.
+        temperature: Divides them; above 0.
+        top_p: See `sample_token`.
+    """
     # in float64, and shifted first: a tiny temperature must not overflow
     probabilities = ((logits.double() - logits.max()) / temperature).softmax(0)
     if top_p == 1:
-        return int(torch.multinomial(probabilities, 1, generator=generator))
+        return probabilities, torch.arange(len(probabilities))
     top, index = probabilities.topk(min(SHORTLIST, len(probabilities)))
     total = top.cumsum(0)
     if total[-1] < top_p:
         top, index = probabilities.sort(descending=True)
         total = top.cumsum(0)
     kept = int((total < top_p).sum()) + 1
-    return int(index[torch.multinomial(top[:kept], 1, generator=generator)])
+    return top[:kept], index[:kept]
 
 
 @torch.inference_mode()

@@ -1,0 +1,205 @@
+"""Ways to mark a text, by name: ours, and those that `transformers` ships, to compare with.
+
+A `Writer` takes the tokens of one text as they come; a `Scheme` says afterwards how likely an
+unmarked text is to look as marked. Both see only what was written, never the prompt, so that
+whoever has the text and the key can check it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.stats import binom
+from torch import Tensor
+
+from mtgen.errors import UnknownNameError
+from mtgen.marks.gumbel import GumbelMark, evidence, p_value
+from mtgen.model.sampling import nucleus, sample_token
+
+KGW_GAMMA = 0.25
+"""Share of the vocabulary that is green."""
+KGW_DELTA = 2.0
+"""Added to the logits of green tokens."""
+SYNTHID_DEPTH = 30
+SYNTHID_NGRAM = 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a scheme finds in a text."""
+
+    num_scored: int
+    """Tokens that counted."""
+    p_value: float
+    """How often a text without this mark looks at least as marked."""
+
+
+class Writer(Protocol):
+    """Takes the tokens of one text."""
+
+    def next(
+        self, logits: Float[Tensor, " V"], temperature: float, top_p: float,
+        generator: torch.Generator,
+    ) -> int:  # fmt: skip
+        """The next token; arguments as of `sample_token`."""
+        ...
+
+
+class Scheme(Protocol):
+    """Marks texts with one key, and finds the mark."""
+
+    def writer(self) -> Writer: ...
+
+    def read(self, ids: Sequence[int]) -> Reading:
+        """What is found in the tokens of a text."""
+        ...
+
+
+class Unmarked:
+    """Plain sampling."""
+
+    def next(
+        self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
+    ) -> int:
+        return sample_token(logits, temperature, top_p, generator)
+
+
+class GumbelScheme:
+    """The mark of `mtgen.marks.gumbel`. At temperature 0 there is no choice, and no mark."""
+
+    def __init__(self, secret: bytes, width: int = 2, num_keys: int = 2) -> None:
+        self.mark = GumbelMark(secret, width, num_keys)
+
+    def writer(self) -> GumbelWriter:
+        return GumbelWriter(self.mark)
+
+    def read(self, ids: Sequence[int]) -> Reading:
+        found = evidence(self.mark.numbers(ids, self.mark.pairs(ids)))
+        return Reading(len(found), p_value(found))
+
+
+class GumbelWriter:
+    """Marks where a context comes for the first time; else the choice would be the same again."""
+
+    def __init__(self, mark: GumbelMark) -> None:
+        self.mark = mark
+        self.context: tuple[int, ...] = ()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def next(
+        self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
+    ) -> int:
+        known = len(self.context) < self.mark.width or self.context in self.seen
+        if known or temperature == 0:
+            token = sample_token(logits, temperature, top_p, generator)
+        else:
+            probabilities, index = nucleus(logits, temperature, top_p)
+            coin = int(torch.randint(self.mark.num_keys, (), generator=generator))
+            possible = probabilities > 0
+            tokens = index[possible].numpy()
+            place = self.mark.choose(
+                self.context, tokens, probabilities[possible].numpy(), coin
+            )
+            token = int(tokens[place])
+        self.seen.add(self.context)
+        self.context = (*self.context, token)[-self.mark.width :]
+        return token
+
+
+class KGWScheme:
+    """Green and red lists (arXiv:2301.10226) as `transformers` applies them."""
+
+    def __init__(self, secret: bytes, vocab_size: int) -> None:
+        from transformers import WatermarkLogitsProcessor
+
+        self.processor = WatermarkLogitsProcessor(
+            vocab_size, "cpu", KGW_GAMMA, KGW_DELTA, int.from_bytes(secret[:4], "big") | 1
+        )
+
+    def writer(self) -> ProcessedWriter:
+        return ProcessedWriter(self.processor, self.processor.context_width)
+
+    def read(self, ids: Sequence[int]) -> Reading:
+        """Each pair of a token and the one before counts once: a repeat is no new evidence."""
+        pairs = set(zip(ids, ids[1:], strict=False))
+        green = sum(
+            int(token) in set(self.processor._get_greenlist_ids(torch.tensor([before])).tolist())
+            for before, token in pairs
+        )
+        share = self.processor.greenlist_size / self.processor.vocab_size
+        return Reading(len(pairs), float(binom.sf(green - 1, len(pairs), share)))
+
+
+class SynthIDScheme:
+    """Tournament sampling (doi:10.1038/s41586-024-08025-4) as `transformers` applies it."""
+
+    def __init__(self, secret: bytes, vocab_size: int) -> None:
+        self.keys = np.frombuffer(secret * 4, "<u4")[:SYNTHID_DEPTH].astype(int).tolist()
+        self.keys = [key + place for place, key in enumerate(self.keys)]
+
+    def processor(self):
+        """A fresh one: it remembers the contexts of its text."""
+        from transformers import SynthIDTextWatermarkLogitsProcessor
+
+        return SynthIDTextWatermarkLogitsProcessor(
+            SYNTHID_NGRAM, self.keys, 2**16, 0, 1024, torch.device("cpu")
+        )
+
+    def writer(self) -> ProcessedWriter:
+        return ProcessedWriter(self.processor(), 1)
+
+    def read(self, ids: Sequence[int]) -> Reading:
+        """Ones among the g-values of all layers, which are fair coins where there is no mark."""
+        if len(ids) < SYNTHID_NGRAM:
+            return Reading(0, 1.0)
+        processor, row = self.processor(), torch.tensor([list(ids)])
+        fresh = processor.compute_context_repetition_mask(row)[0]
+        values = processor.compute_g_values(row)[0][fresh]
+        fair = float(processor.sampling_table.float().mean())
+        return Reading(
+            len(values), float(binom.sf(int(values.sum()) - 1, values.numel(), fair))
+        )
+
+
+class ProcessedWriter:
+    """Samples from logits that a processor of `transformers` has changed."""
+
+    def __init__(self, processor: Callable[[Tensor, Tensor], Tensor], width: int) -> None:
+        self.processor, self.width = processor, width
+        self.written: list[int] = []
+
+    def next(
+        self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
+    ) -> int:
+        if len(self.written) >= self.width:
+            scores = logits / temperature if temperature else logits
+            scores = self.processor(torch.tensor([self.written]), scores[None])[0]
+            token = sample_token(scores, min(temperature, 1.0) and 1.0, top_p, generator)
+        else:
+            token = sample_token(logits, temperature, top_p, generator)
+        self.written.append(token)
+        return token
+
+
+SCHEMES: dict[str, Callable[[bytes, int], Scheme]] = {
+    "gumbel": lambda secret, vocab_size: GumbelScheme(secret),
+    "gumbel-single": lambda secret, vocab_size: GumbelScheme(secret, num_keys=1),
+    "kgw": KGWScheme,
+    "synthid": SynthIDScheme,
+}
+
+
+def scheme(name: str, secret: bytes, vocab_size: int) -> Scheme:
+    """A scheme by its name.
+
+    Raises:
+        UnknownNameError: none is called so.
+    """
+    if name not in SCHEMES:
+        raise UnknownNameError("scheme of marks", name, SCHEMES)
+    return SCHEMES[name](secret, vocab_size)
