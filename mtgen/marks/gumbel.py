@@ -80,9 +80,7 @@ class GumbelMark:
 
     def numbers(self, ids: Sequence[int], places: Sequence[int]) -> Float64[np.ndarray, "N S"]:
         """The uniform numbers of the tokens that stand there."""
-        found = [
-            self.uniforms(ids[p - self.width : p], np.array([ids[p]]))[:, 0] for p in places
-        ]
+        found = [self.uniforms(ids[p - self.width : p], np.array([ids[p]]))[:, 0] for p in places]
         return np.array(found).reshape(-1, self.num_keys)
 
 

@@ -102,9 +102,7 @@ class GumbelWriter:
             coin = int(torch.randint(self.mark.num_keys, (), generator=generator))
             possible = probabilities > 0
             tokens = index[possible].numpy()
-            place = self.mark.choose(
-                self.context, tokens, probabilities[possible].numpy(), coin
-            )
+            place = self.mark.choose(self.context, tokens, probabilities[possible].numpy(), coin)
             token = int(tokens[place])
         self.seen.add(self.context)
         self.context = (*self.context, token)[-self.mark.width :]
@@ -161,9 +159,7 @@ class SynthIDScheme:
         fresh = processor.compute_context_repetition_mask(row)[0]
         values = processor.compute_g_values(row)[0][fresh]
         fair = float(processor.sampling_table.float().mean())
-        return Reading(
-            len(values), float(binom.sf(int(values.sum()) - 1, values.numel(), fair))
-        )
+        return Reading(len(values), float(binom.sf(int(values.sum()) - 1, values.numel(), fair)))
 
 
 class ProcessedWriter:

@@ -28,7 +28,9 @@ def test_a_key_is_made_on_first_start_and_kept(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert load_keys(folder, {}) == ring
-    assert ring.others == () and ring.note == "" and ring.current.made
+    assert ring.others == ()
+    assert ring.note == ""
+    assert ring.current.made
     assert list(folder.iterdir()) == [path]
 
 
@@ -37,8 +39,10 @@ def test_rotation_keeps_former_keys_for_verification(tmp_path):
     second = rotate(tmp_path)
     foreign = add(MarkKey(secrets.token_bytes(32), "2026-08-02", "example.org"), tmp_path)
     ring = load_keys(tmp_path, {})
-    assert ring.current == second and set(ring.others) == {first, foreign}
-    assert ring.all[0] == second and len(ring.all) == 3
+    assert ring.current == second
+    assert set(ring.others) == {first, foreign}
+    assert ring.all[0] == second
+    assert len(ring.all) == 3
 
 
 def test_the_environment_names_keys(tmp_path):
@@ -51,8 +55,10 @@ def test_the_environment_names_keys(tmp_path):
 def test_a_key_is_never_shown(tmp_path):
     key = MarkKey(bytes.fromhex(ONE))
     for text in (repr(key), str(load_keys(tmp_path, {KEY_ENV: ONE})), key.fingerprint):
-        assert ONE[:8] not in text and str(bytes.fromhex(ONE))[2:-1] not in text
-    assert key.derived("text") != key.derived("pixels") and len(key.derived("text")) == 32
+        assert ONE[:8] not in text
+        assert str(bytes.fromhex(ONE))[2:-1] not in text
+    assert key.derived("text") != key.derived("pixels")
+    assert len(key.derived("text")) == 32
     assert ONE not in key.derived("text").hex()
 
 
@@ -83,7 +89,8 @@ def test_a_folder_that_cannot_be_written_still_marks(tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("")
     ring = load_keys(blocked / "mtgen", {})
-    assert "cannot be verified after a restart" in ring.note and len(ring.current.secret) == 32
+    assert "cannot be verified after a restart" in ring.note
+    assert len(ring.current.secret) == 32
     with pytest.raises(KeyFileError, match="cannot be written"):
         rotate(blocked / "mtgen")
 
@@ -92,4 +99,5 @@ def test_the_folder_can_be_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MTGEN_KEYS", str(tmp_path))
     assert key_folder() == tmp_path
     monkeypatch.delenv("MTGEN_KEYS")
-    assert key_folder().name == "mtgen" and os.fspath(key_folder()) != str(tmp_path)
+    assert key_folder().name == "mtgen"
+    assert os.fspath(key_folder()) != str(tmp_path)
