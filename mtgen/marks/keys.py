@@ -186,7 +186,9 @@ def read_keys(path: Path) -> list[MarkKey]:
         ]
     except (OSError, ValueError, TypeError, KeyError) as error:
         kind = type(error).__name__  # its text could repeat the key
-        raise KeyFileError(f"{path} is no file of keys ({kind}); restore it, or move it away")
+        raise KeyFileError(
+            f"{path} is no file of keys ({kind}); restore it, or move it away"
+        ) from None
 
 
 def write_keys(path: Path, keys: Sequence[MarkKey]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ class KGWScheme:
     def __init__(self, secret: bytes, vocab_size: int) -> None:
         from transformers import WatermarkLogitsProcessor
 
-        self.processor = WatermarkLogitsProcessor(
+        self.processor: Any = WatermarkLogitsProcessor(
             vocab_size, "cpu", KGW_GAMMA, KGW_DELTA, int.from_bytes(secret[:4], "big") | 1
         )
 
@@ -140,7 +140,7 @@ class SynthIDScheme:
         self.keys = np.frombuffer(secret * 4, "<u4")[:SYNTHID_DEPTH].astype(int).tolist()
         self.keys = [key + place for place, key in enumerate(self.keys)]
 
-    def processor(self):
+    def processor(self) -> Any:
         """A fresh one: it remembers the contexts of its text."""
         from transformers import SynthIDTextWatermarkLogitsProcessor
 
