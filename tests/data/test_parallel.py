@@ -16,7 +16,7 @@ from mtgen.data.check import LeakError, check
 from mtgen.data.check import parallel as check_parallel
 from mtgen.data.packages import PackageError, PackageStore
 from mtgen.data.parallel import catalogues, documents, lists
-from mtgen.data.parallel.build import OFFENSIVE_WORDS, build, in_validation
+from mtgen.data.parallel.build import OFFENSIVE_WORDS, build, split_rows
 from mtgen.data.parallel.filters import OffensiveWords, is_language, refusal
 from mtgen.data.parallel.held_out import read_hashes, read_sentences, sentence_hash, write_hashes
 from mtgen.data.parallel.occupations import fill, gendered_counterfactuals, rows
@@ -641,12 +641,29 @@ def test_a_sentence_is_in_one_split_only_and_counterfactuals_in_training(whole):
 def test_splits_grow_until_they_share_nothing():
     english = [f"Sentence number {n} of this long list is here." for n in range(4000)]
     others = [f"Phrase {n // 2}." for n in range(4000)]  # two English versions of each
-    columns = {"en": english, "translation": others, "counterfactual": [False] * 4000}
-    chosen = in_validation(pa.table(columns))
+    columns = {
+        "en": english, "translation": others, "counterfactual": [False] * 4000,
+        "source": ["wesnoth"] * 4000,
+    }  # fmt: skip
+    train, chosen = split_rows(pa.table(columns))
+    assert (train == ~chosen).all()
     assert 10 < chosen.sum() < 200
     inside = {text for text, is_in in zip(others, chosen, strict=True) if is_in}
     outside = {text for text, is_in in zip(others, chosen, strict=True) if not is_in}
     assert not inside & outside
+
+
+def test_words_of_a_dictionary_are_in_training_or_nowhere():
+    english = [f"Sentence number {n} of this long list is here." for n in range(4000)]
+    table = {
+        "en": english + english[:2000], "translation": [f"Phrase {n}." for n in range(6000)],
+        "counterfactual": [False] * 6000, "source": ["wesnoth"] * 4000 + ["freedict"] * 2000,
+    }  # fmt: skip
+    train, validation = split_rows(pa.table(table))
+    assert not validation[4000:].any()
+    assert (train[4000:] == ~validation[:2000]).all()
+    assert (train[:4000] == ~validation[:4000]).all()
+    assert validation[:2000].any()
 
 
 @needs_dpkg

@@ -33,7 +33,7 @@ from mtgen.data.parallel.filters import OFFENSIVE_WORDS, REASONS, OffensiveWords
 from mtgen.data.parallel.held_out import held_out_units, read_hashes, sentence_hash
 from mtgen.data.parallel.occupations import gendered_counterfactuals
 from mtgen.data.parallel.pairs import LANGUAGES, Pair, normalise, split_pair, tidy
-from mtgen.data.parallel.sources import HELD_OUT, SOURCES, TATOEBA
+from mtgen.data.parallel.sources import DICTIONARIES, HELD_OUT, SOURCES, TATOEBA
 from mtgen.data.sources import Source, select
 from mtgen.model.trunk import sha256_of
 
@@ -175,8 +175,8 @@ def build(options: BuildOptions, store: PackageStore) -> tuple[dict[str, Any], l
     published = {item.name for item in select(HELD_OUT, only=[], licences=options.licenses)}
     for lang in LANGUAGES:
         table, stages[f"en-{lang}"] = merge(lang, shards, sources, held_tables, hashes)
-        validation = in_validation(table)
-        for split, mask in (("validation", validation), ("train", ~validation)):
+        train, validation = split_rows(table)
+        for split, mask in (("validation", validation), ("train", train)):
             path = folder / f"en-{lang}" / f"{split}.parquet"
             part = table.filter(pa.array(mask))
             write_table(part, path)
@@ -334,11 +334,13 @@ def merge(
     return result, stages
 
 
-def in_validation(table: pa.Table) -> np.ndarray:
-    """Rows for validation, bool `N`: by hash of the English side, in every build the same.
+def split_rows(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for training and for validation, bool `N` each: by hash of the English side.
 
-    A sentence, on either side, is in one split only: what shares one with a validation row goes
-    along. Counterfactual pairs all stay in training, where they are balanced.
+    They are the same in every build. A sentence, on either side, is in one split only: what shares
+    one with a validation row goes along. Counterfactual pairs all stay in training, where they are
+    balanced. A dictionary's words hang together so closely that most would go along: they stay
+    in training too, but for the few that stand in a validation row, which are in neither.
     """
     limit = int(VALIDATION_SHARE * 2**32)
     english = [normalise(text) for text in table["en"].to_pylist()]
@@ -351,17 +353,18 @@ def in_validation(table: pa.Table) -> np.ndarray:
         ],
         bool,
     )
-    counterfactual = np.array(table["counterfactual"].to_pylist(), bool)
-    chosen &= ~counterfactual
+    words = np.isin(table["source"].to_pylist(), DICTIONARIES)
+    staying = np.array(table["counterfactual"].to_pylist(), bool) | words
+    chosen &= ~staying
     while True:
         taken_en = {english[row] for row in np.flatnonzero(chosen)}
         taken_others = {others[row] for row in np.flatnonzero(chosen)}
         grown = np.array(
             [a in taken_en or b in taken_others for a, b in zip(english, others, strict=True)], bool
         )
-        grown = (grown | chosen) & ~counterfactual
+        shared, grown = grown, (grown | chosen) & ~staying
         if (grown == chosen).all():
-            return chosen
+            return ~chosen & ~(words & shared), chosen
         chosen = grown
 
 
