@@ -8,7 +8,7 @@ from typing import Any
 import evaluate
 
 from evals.metrics.base import info
-from evals.metrics.translation import kept
+from evals.metrics.translation import kept, share_of_items
 
 _DESCRIPTION = "Share of the items to keep that stand in the output at least as often as listed."
 _INPUTS = """
@@ -34,8 +34,4 @@ class Kept(evaluate.Metric):
             kept(text, json.loads(items))
             for text, items in zip(predictions, references, strict=True)
         ]
-        total = sum(num_items for _, num_items in rows)
-        return {
-            "value": sum(num_kept for num_kept, _ in rows) / total if total else None,
-            "per_sample": [[float(part) for part in row] for row in rows],
-        }
+        return share_of_items(rows)

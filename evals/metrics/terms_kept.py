@@ -8,7 +8,7 @@ from typing import Any
 import evaluate
 
 from evals.metrics.base import info
-from evals.metrics.translation import holds_term
+from evals.metrics.translation import holds_term, share_of_items
 
 _DESCRIPTION = "Share of terms that stand in the output as words of their own, in any case."
 _INPUTS = """
@@ -33,7 +33,5 @@ class TermsKept(evaluate.Metric):
         rows = []
         for text, listed in zip(predictions, references, strict=True):
             terms = json.loads(listed)
-            rows.append([float(sum(holds_term(text, t) for t in terms)), float(len(terms))])
-        total = sum(count for _, count in rows)
-        value = sum(held for held, _ in rows) / total if total else None
-        return {"value": value, "per_sample": rows}
+            rows.append((sum(holds_term(text, term) for term in terms), len(terms)))
+        return share_of_items(rows)

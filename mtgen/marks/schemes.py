@@ -175,7 +175,7 @@ class ProcessedWriter:
         if len(self.written) >= self.width:
             scores = logits / temperature if temperature else logits
             scores = self.processor(torch.tensor([self.written]), scores[None])[0]
-            token = sample_token(scores, min(temperature, 1.0) and 1.0, top_p, generator)
+            token = sample_token(scores, 1.0 if temperature else 0.0, top_p, generator)
         else:
             token = sample_token(logits, temperature, top_p, generator)
         self.written.append(token)

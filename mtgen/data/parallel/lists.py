@@ -71,24 +71,29 @@ DING_SHORT_WORD = re.compile(
 )
 
 
+def ding_lines(files: Files) -> Iterator[tuple[str, str]]:
+    """The German and the English half of each entry."""
+    for archive in files.values():
+        for _, content in members(archive, r"/trans/de-en$"):
+            for line in content.decode("utf-8").splitlines():
+                german, parted, english = line.partition(" :: ")
+                if parted and not line.startswith("#"):
+                    yield german, english
+
+
 def ding(files: Files) -> Iterator[Pair]:
     """German phrases and sentences of the ding dictionary, without its single words.
 
     A line holds `German | phrase | phrase :: English | phrase | phrase`, alternatives parted by
     `;`, notes in brackets.
     """
-    for archive in files.values():
-        for _, content in members(archive, r"/trans/de-en$"):
-            for line in content.decode("utf-8").splitlines():
-                if line.startswith("#") or " :: " not in line:
-                    continue
-                german, english = line.split(" :: ", 1)
-                left, right = german.split(" | "), english.split(" | ")
-                if len(left) != len(right):
-                    continue
-                for de, en in zip(left, right, strict=True):
-                    de, en = (DING_NOTE.sub("", side).strip() for side in (de, en))
-                    yield from ding_entry(de, en)
+    for german, english in ding_lines(files):
+        left, right = german.split(" | "), english.split(" | ")
+        if len(left) != len(right):
+            continue
+        for de, en in zip(left, right, strict=True):
+            de, en = (DING_NOTE.sub("", side).strip() for side in (de, en))
+            yield from ding_entry(de, en)
 
 
 def ding_entry(de: str, en: str) -> Iterator[Pair]:
@@ -174,21 +179,14 @@ def word_pair(
 
 def ding_words(files: Files) -> Iterator[Pair]:
     """Common single words of the ding dictionary, nouns with their articles."""
-    for archive in files.values():
-        for _, content in members(archive, r"/trans/de-en$"):
-            for line in content.decode("utf-8").splitlines():
-                if line.startswith("#") or " :: " not in line:
-                    continue
-                de, en = (
-                    re.split(r" \| |;", DING_REMARK.sub("", side))[0].strip()
-                    for side in line.split(" :: ", 1)
-                )
-                gender = re.search(r"\{([mfn])\}", de)
-                de, en = DING_NOTE.sub("", de).strip(), DING_NOTE.sub("", en).strip()
-                if de and en and not re.search(r"[/,]|\s", de) and "/" not in en:
-                    en = re.sub(r"^to (?=\w)", "", en) if de[0].islower() else en
-                    article = GERMAN_ARTICLES[gender[1]] if gender else ""
-                    yield from word_pair(de, [en], "de", "en", article)
+    for halves in ding_lines(files):
+        de, en = (re.split(r" \| |;", DING_REMARK.sub("", side))[0].strip() for side in halves)
+        gender = re.search(r"\{([mfn])\}", de)
+        de, en = DING_NOTE.sub("", de).strip(), DING_NOTE.sub("", en).strip()
+        if de and en and not re.search(r"[/,]|\s", de) and "/" not in en:
+            en = re.sub(r"^to (?=\w)", "", en) if de[0].islower() else en
+            article = GERMAN_ARTICLES[gender[1]] if gender else ""
+            yield from word_pair(de, [en], "de", "en", article)
 
 
 def tatoeba(folder: Path) -> Iterator[Pair]:
