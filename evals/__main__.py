@@ -129,15 +129,19 @@ def run_run(options: argparse.Namespace) -> None:
 
 
 def load_pipeline(options: argparse.Namespace) -> Pipeline:
-    """The model that was asked for."""
+    """The model that was asked for; it marks with a published key, so that scores repeat."""
+    from mtgen.marks.keys import PUBLIC
+
     trunk = None if options.model == DEFAULT_MODEL else options.model
     if options.weights == NO_WEIGHTS:
         from evals.runner.trunk_alone import TrunkAlone
 
-        return TrunkAlone.load(trunk, precision=options.precision)
+        return TrunkAlone.load(trunk, precision=options.precision, keys=PUBLIC)
     import mtgen
 
-    return mtgen.load(trunk, weights=options.weights, precision=options.precision)
+    return mtgen.load(
+        trunk, weights=options.weights, precision=options.precision, keys=PUBLIC
+    )
 
 
 def show_run(folder: Path, as_json: bool) -> dict:

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from mtgen.cli import Parser, print_json, run
 from mtgen.marks.gumbel import evidence, weighted_p_value
-from mtgen.marks.schemes import SCHEMES, GumbelScheme, Scheme, Unmarked, scheme
+from mtgen.marks.schemes import SCHEMES, GumbelScheme, Scheme, scheme
 from mtgen.model.beam import read_batch
-from mtgen.model.sampling import seeded
+from mtgen.model.sampling import Unmarked, seeded
 from mtgen.pipeline import Pipeline
 from mtgen.requests import Message
 

@@ -21,6 +21,7 @@ from mtgen.requests import (
 )
 
 if TYPE_CHECKING:
+    from mtgen.marks.keys import KeyRing
     from mtgen.pipeline import Pipeline
 
 __version__ = "0.1.0"
@@ -44,6 +45,7 @@ def load(
     *,
     weights: str | Path | None = None,
     precision: Precision = "packed",
+    keys: KeyRing | None = None,
     progress: bool = True,
 ) -> Pipeline:
     """Loads the shared model and returns the pipeline, the one door to it.
@@ -54,6 +56,8 @@ def load(
         weights: Folder of trained experts instead of those that come with this release; they
             are read when a task first needs them.
         precision: `"packed"` (4-bit weights, bf16 activations) or `"float32"` (reference).
+        keys: Of the marks; None takes those of this machine or its environment, and makes them
+            when first needed (`mtgen.marks.keys`).
         progress: Show progress bars on standard error.
 
     Returns:
@@ -67,4 +71,6 @@ def load(
     """
     from mtgen.pipeline import Pipeline
 
-    return Pipeline.load(trunk, weights=weights, precision=precision, progress=progress)
+    return Pipeline.load(
+        trunk, weights=weights, precision=precision, keys=keys, progress=progress
+    )

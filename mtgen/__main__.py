@@ -1,4 +1,4 @@
-"""`python -m mtgen text | translate | image | bench`: the model in the shell."""
+"""`python -m mtgen text | translate | image | verify | keys | bench`: the model in the shell."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_translate(commands)
     add_image(commands)
+
+    add_verify(commands)
+    add_keys(commands)
 
     bench = commands.add_parser(
         "bench",
@@ -105,7 +108,7 @@ def add_image(commands: argparse._SubParsersAction) -> None:
     image = commands.add_parser(
         "image",
         help="draw a prompt",
-        description="Draws a prompt as PNG files that carry their settings.",
+        description="Draws a prompt as files that carry their settings and credentials.",
         argument_default=argparse.SUPPRESS,
     )
     add = image.add_argument
@@ -113,7 +116,7 @@ def add_image(commands: argparse._SubParsersAction) -> None:
         help="what to draw, in English, French, German or Spanish; '-' reads standard input",
     )  # fmt: skip
     add("-o", "--out", metavar="FILE", default=None, type=Path,
-        help="PNG file or folder; several pictures get -1, -2, ...; "
+        help="PNG or JPEG file, or folder; several pictures get -1, -2, ...; "
         "without it a name from prompt and seed")  # fmt: skip
     add("--from", dest="source", metavar="FILE", type=Path, default=None,
         help="take the settings of a picture; those given beside it win")  # fmt: skip
@@ -134,6 +137,40 @@ def add_image(commands: argparse._SubParsersAction) -> None:
     add("--weights", metavar="PATH", default=None,
         help="folder of trained experts instead of those of this release")  # fmt: skip
     image.set_defaults(run=run_image)
+
+
+def add_verify(commands: argparse._SubParsersAction) -> None:
+    """The command `verify`."""
+    verify = commands.add_parser(
+        "verify",
+        help="say whether a text or a picture was made here",
+        description="Looks for watermarks, Content Credentials and settings.",
+    )
+    add = verify.add_argument
+    add("file", nargs="?", help="picture, document or text file; '-' reads a text from standard input")
+    add("--text", help="a text instead of a file")
+    add("--model", action="store_true",
+        help="ask the model too: finds shorter texts, takes a second for some hundred words",
+    )  # fmt: skip
+    add("--json", action="store_true", help="one JSON object on standard output")
+    verify.set_defaults(run=run_verify)
+
+
+def add_keys(commands: argparse._SubParsersAction) -> None:
+    """The command `keys`."""
+    keys = commands.add_parser(
+        "keys",
+        help="list, rotate or add the keys of the marks",
+        description="The secret keys of the marks. They are never shown, only their fingerprints.",
+    )
+    keys.add_argument(
+        "action", choices=("list", "rotate", "add"), nargs="?", default="list",
+        help="rotate: make a new key, the former ones keep verifying; add: read another host's "
+        "key from standard input, to verify with",
+    )  # fmt: skip
+    keys.add_argument("--host", metavar="NAME", help="add: whose key it is")
+    keys.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    keys.set_defaults(run=run_keys)
 
 
 def run_text(options: argparse.Namespace) -> None:
@@ -241,6 +278,53 @@ def notes_of(generation: TranslationGeneration) -> list[str]:
     return notes
 
 
+def run_verify(options: argparse.Namespace) -> None:
+    import mtgen
+
+    if (options.text is None) == (options.file is None):
+        raise BadRequestError("give a file, '-' for standard input, or --text with a text")
+    what = Path(options.file) if options.file not in (None, "-") else options.text
+    if what is None:
+        what = typed("-")
+    found = mtgen.load(options.trunk).verify(what, with_model=options.model)
+    if options.json:
+        print_json(found.as_dict())
+        return
+    print(found.summary)
+    best = found.text_tests[0] if found.text_tests else None
+    for part in best.parts if best and found.verdict == "marked" else ():
+        print(f"marked from character {part.start:,} to {part.end:,} (p = {part.p_value:.1g})")
+    for limit in found.limits:
+        print(f"note: {limit}", file=sys.stderr)
+
+
+def run_keys(options: argparse.Namespace) -> None:
+    import datetime
+
+    from mtgen.marks import keys
+
+    if (options.host is not None) != (options.action == "add"):
+        raise BadRequestError("--host NAME goes with 'add', which needs it")
+    if options.action == "rotate":
+        keys.rotate()
+    elif options.action == "add":
+        secret = keys.parse_key(typed("-"), "standard input")
+        keys.add(keys.MarkKey(secret, datetime.date.today().isoformat(), options.host))
+    ring = keys.load_keys()
+    rows = [
+        {"fingerprint": key.fingerprint, "made": key.made, "host": key.host,
+         "marks": key == ring.current} for key in ring.all
+    ]  # fmt: skip
+    if options.json:
+        print_json({"keys": rows, "note": ring.note})
+        return
+    for row in rows:
+        use = "marks and verifies" if row["marks"] else "verifies"
+        print(f"{row['fingerprint']}  {row['made'] or 'no date':10}  {use}  {row['host']}".rstrip())
+    if ring.note:
+        print(f"note: {ring.note}", file=sys.stderr)
+
+
 def read_bytes(path: Path) -> bytes:
     """A file's content.
 
@@ -257,7 +341,7 @@ def run_image(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     import mtgen
-    from mtgen.png import read_settings, save_png, settings_of
+    from mtgen.png import read_settings, save_picture, settings_of
 
     names = {field.name for field in dataclasses.fields(ImageRequest)}
     given = {name: value for name, value in vars(options).items() if name in names}
@@ -279,7 +363,8 @@ def run_image(options: argparse.Namespace) -> None:
         raise BadRequestError("give a prompt, or --from with a picture to draw again")
     check_target(options.out)
 
-    stream = mtgen.load(options.trunk, weights=options.weights).image_stream(request)
+    pipeline = mtgen.load(options.trunk, weights=options.weights)
+    stream = pipeline.image_stream(request)
     with tqdm(total=request.num_inference_steps, desc="drawing", unit="step", disable=None) as bar:
         for preview in stream:
             bar.total = preview.num_steps
@@ -287,7 +372,7 @@ def run_image(options: argparse.Namespace) -> None:
     generation = stream.generation
     paths = targets(options.out, generation)
     for index, (path, image) in enumerate(zip(paths, generation.images, strict=True)):
-        save_png(path, image, settings_of(generation, index))
+        save_picture(path, image, settings_of(generation, index), pipeline.signer)
     if source and was and was.model != generation.model:
         print(
             f"note: {source.name} was drawn by {was.model} and this by "
@@ -310,12 +395,14 @@ def check_target(out: Path | None) -> None:
     """Refuses a file that cannot be written, before anything is drawn.
 
     Raises:
-        BadRequestError: not a name of a PNG file in a folder that is there.
+        BadRequestError: not a name of a PNG or JPEG file in a folder that is there.
         CacheWriteError: the folder cannot be written to.
     """
+    from mtgen.png import KINDS
+
     folder = Path() if out is None else out if out.is_dir() else out.parent
-    if out is not None and out != folder and out.suffix.lower() != ".png":
-        raise BadRequestError(f"{out} must end in .png: only PNG files carry their settings")
+    if out is not None and out != folder and out.suffix.lower() not in KINDS:
+        raise BadRequestError(f"{out} must end in {', '.join(KINDS)}")
     if not folder.is_dir():
         raise BadRequestError(f"cannot write to {folder}: there is no such folder; make it first")
     if not os.access(folder, os.W_OK):

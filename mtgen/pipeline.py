@@ -15,6 +15,17 @@ from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
 from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import EmptyPromptError, PromptTooLongError, SettingError, UnknownNameError
+from mtgen.marks.credentials import Signer, load_signer
+from mtgen.marks.keys import TEXT, KeyRing, load_keys
+from mtgen.marks.schemes import scheme
+from mtgen.marks.verify import (
+    Verification,
+    looks_like_picture,
+    read_file,
+    text_of,
+    verify_picture,
+    verify_text,
+)
 from mtgen.model.checkpoint import (
     load_autoencoder,
     load_image_expert,
@@ -31,7 +42,9 @@ from mtgen.model.files import (
 )
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk, sha256_of_all
+from mtgen.png import KINDS, save_picture, settings_of
 from mtgen.requests import (
+    UNMARKED,
     Generation,
     ImageGeneration,
     ImageRequest,
@@ -58,6 +71,7 @@ class Pipeline:
         tokenizer: ChatTokenizer,
         folder: Path,
         weights: Path = WEIGHTS,
+        keys: KeyRing | None = None,
     ) -> None:
         self.runtime = runtime
         self.tokenizer = tokenizer
@@ -68,6 +82,8 @@ class Pipeline:
         self.weights = weights
         """Where the trained experts lie."""
         self._experts_lock = threading.Lock()
+        self._keys, self._keys_lock = keys, threading.Lock()
+        self._signer: Signer | None = None
         self._painters: Painters | None = None
         self._translation: list[Updates] | None = None
         self.translation_model = self.model
@@ -82,6 +98,7 @@ class Pipeline:
         *,
         weights: str | Path | None = None,
         precision: Precision = "packed",
+        keys: KeyRing | None = None,
         progress: bool = True,
     ) -> Pipeline:
         """See `mtgen.load`."""
@@ -89,7 +106,7 @@ class Pipeline:
         folder = find_trunk(trunk, progress=progress)
         pipeline = cls(
             LlamaRuntime(folder, precision), ChatTokenizer(folder), folder,
-            WEIGHTS if weights is None else Path(weights),
+            WEIGHTS if weights is None else Path(weights), keys,
         )  # fmt: skip
         release_free_memory()
         return pipeline
@@ -98,6 +115,18 @@ class Pipeline:
         """Hex digest that tells these weights from all others, whatever their name."""
         files = sorted(self.folder.glob("*.safetensors"))
         return sha256_of_all(files)
+
+    @property
+    def keys(self) -> KeyRing:
+        """The keys of the marks, read or made when first needed.
+
+        Raises:
+            KeyFileError: the file is damaged, or the environment holds no key.
+        """
+        with self._keys_lock:
+            if self._keys is None:
+                self._keys = load_keys()
+            return self._keys
 
     def text_stream(
         self, request: TextRequest | str, *, stop: threading.Event | None = None, **settings: Any
@@ -113,7 +142,14 @@ class Pipeline:
             BadRequestError: the request cannot be served; nothing was generated.
         """
         request = as_request(TextRequest, request, settings)
-        return TextStream(request, self.runtime, self.tokenizer, self.model, stop)
+        writer, marks = None, ()
+        if request.mark != UNMARKED:
+            key = self.keys.current
+            way = scheme(request.mark, key.derived(TEXT), self.runtime.config.vocab_size)
+            writer, marks = way.writer(), (f"{request.mark}:{key.fingerprint}",)
+        return TextStream(
+            request, self.runtime, self.tokenizer, self.model, stop, writer, marks
+        )
 
     def text(self, request: TextRequest | str, **settings: Any) -> Generation:
         """Answers a prompt; see `text_stream` for the arguments and errors."""
@@ -163,6 +199,24 @@ class Pipeline:
     def image(self, request: ImageRequest | str, **settings: Any) -> ImageGeneration:
         """Draws a prompt; see `image_stream` for the arguments and errors."""
         return self.image_stream(request, **settings).generation
+
+    def save_image(self, generation: ImageGeneration, path: str | Path, index: int = 0) -> None:
+        """Writes a picture as PNG or JPEG, with its settings and signed Content Credentials.
+
+        Args:
+            generation: As `image` gave it.
+            path: Of the file; its suffix is .png, .jpg or .jpeg.
+            index: Which of its pictures.
+
+        Raises:
+            SettingError: the suffix is another.
+            CacheWriteError: disk full or not writable.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in KINDS:
+            raise SettingError(f"{path.name} must end in {', '.join(KINDS)}")
+        settings = settings_of(generation, index)
+        save_picture(path, generation.images[index], settings, self.signer)
 
     def translation_expert(self) -> list[Updates]:
         """The translation expert's updates of each layer, read when first needed.
@@ -264,6 +318,44 @@ class Pipeline:
             pass
         return [piece or "" for piece in stream.pieces]
 
+    @property
+    def signer(self) -> Signer:
+        """Who signs pictures' credentials, read or made when first needed.
+
+        Raises:
+            KeyFileError: the certificates are damaged, or the environment holds none.
+        """
+        with self._keys_lock:
+            if self._signer is None:
+                self._signer = load_signer()
+            return self._signer
+
+    def verify(
+        self, what: str | bytes | Path, *, name: str = "the file", with_model: bool = False
+    ) -> Verification:
+        """Says which of our marks a text or a file carries, and how sure that is.
+
+        Args:
+            what: A text, or the path or the content of a file: a picture, a document, or text.
+            name: Of the file whose content is given, for its type and for messages.
+            with_model: Ask the model too what it thinks of each token of a text: finds shorter and
+                duller texts, and takes a second for some hundred tokens.
+
+        Raises:
+            BadRequestError: nothing that can be looked at; one sentence says why.
+            KeyFileError: see `keys` and `signer`.
+        """
+        if isinstance(what, Path):
+            what, name = read_file(what), what.name
+        if isinstance(what, bytes):
+            if looks_like_picture(what):
+                return verify_picture(what, name, self.signer)
+            what = text_of(what, name)
+        opinion = None
+        if with_model:
+            opinion = lambda ids: self.log_probabilities(ids).double().numpy()  # noqa: E731
+        return verify_text(what, self.tokenizer, self.keys, opinion)
+
     def log_likelihood(self, text: str) -> Float[Tensor, " N"]:
         """Natural-log probability of each token of plain text, given those before it.
 
@@ -280,6 +372,10 @@ class Pipeline:
             raise PromptTooLongError(
                 f"the text has {len(ids):,} tokens and the model reads {limit:,}; split it"
             )
+        return self.log_probabilities(ids)
+
+    def log_probabilities(self, ids: Sequence[int]) -> Float[Tensor, " N"]:
+        """The same of tokens, at least one and no more than the context holds."""
         cache = self.runtime.new_cache(len(ids))
         given = torch.tensor([self.tokenizer.document_start_id, *ids[:-1]])
         parts = []

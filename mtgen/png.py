@@ -1,6 +1,6 @@
-"""Pictures as PNG files that say how they were drawn, so that they can be drawn again.
+"""Pictures as files that say how they were drawn, so that they can be drawn again.
 
-The settings are a text chunk named `mtgen`: one JSON object, in ASCII. Beside it stand the same
+In a PNG the settings are a text chunk named `mtgen`: one JSON object, in ASCII. Beside it stand the same
 settings for people and for other programs (`parameters`, in the layout that viewers of generated
 pictures know) and `Software`.
 """
@@ -15,7 +15,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -25,10 +25,16 @@ from mtgen.errors import BadRequestError, PictureError
 from mtgen.model.trunk import writing
 from mtgen.requests import FinishReason, ImageGeneration, ImageRequest
 
+if TYPE_CHECKING:
+    from mtgen.marks.credentials import Signer
+
 CHUNK = "mtgen"
 """Name of the text chunk that holds the settings."""
 VERSION = 1
 """Goes up when older code could misread the settings."""
+KINDS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""Types of files that are written, by suffix."""
+JPEG_QUALITY = 95
 MAX_SLUG = 40
 """Characters of the prompt in a file's name."""
 
@@ -104,13 +110,40 @@ def to_png(image: Image.Image, settings: PictureSettings) -> bytes:
     return buffer.getvalue()
 
 
-def save_png(path: Path, image: Image.Image, settings: PictureSettings) -> None:
-    """Writes a picture with its settings; the file appears whole or not at all.
+def to_file(
+    image: Image.Image, settings: PictureSettings, name: str, signer: Signer | None
+) -> bytes:
+    """A picture as the bytes of a PNG or JPEG file with its settings.
+
+    Args:
+        image: RGB.
+        settings: How it was drawn; a JPEG has them in its credentials alone.
+        name: The file's name, whose suffix says the type.
+        signer: Signs Content Credentials; None leaves them out.
+    """
+    kind = KINDS[Path(name).suffix.lower()]
+    if kind == "PNG":
+        content = to_png(image, settings)
+    else:
+        buffer = io.BytesIO()
+        image.save(buffer, kind, quality=JPEG_QUALITY, subsampling=0)
+        content = buffer.getvalue()
+    if signer is None:
+        return content
+    from mtgen.marks.credentials import signed
+
+    return signed(content, kind, name, settings.as_dict(), signer)
+
+
+def save_picture(
+    path: Path, image: Image.Image, settings: PictureSettings, signer: Signer | None = None
+) -> None:
+    """Writes a picture, see `to_file`; the file appears whole or not at all.
 
     Raises:
         CacheWriteError: disk full or not writable.
     """
-    content = to_png(image, settings)
+    content = to_file(image, settings, path.name, signer)
     partial = path.with_name(f".{path.name}.part")
     with writing(path.absolute().parent, "make room there or choose another folder"):
         try:
@@ -122,13 +155,13 @@ def save_png(path: Path, image: Image.Image, settings: PictureSettings) -> None:
             raise
 
 
-def read_settings(path: str | Path) -> PictureSettings:
-    """The settings that a PNG file carries; its pixels are not read.
+def read_settings(path: str | Path | io.BytesIO) -> PictureSettings:
+    """The settings that a PNG file, or its content, carries; its pixels are not read.
 
     Raises:
         PictureError: no such file, not a PNG, damaged, or without settings that can be used.
     """
-    name = Path(path).name
+    name = "the picture" if isinstance(path, io.BytesIO) else Path(path).name
     try:
         with Image.open(path) as image:
             kind, texts = image.format, dict(image.info)

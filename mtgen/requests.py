@@ -36,6 +36,9 @@ MAX_TRANSLATION = 200_000
 MAX_ALTERNATIVES = 4
 MAX_GLOSSARY = 500
 """Terms."""
+TEXT_MARKS = ("gumbel", "gumbel-single", "kgw", "synthid")
+"""Watermarks that text can be sampled with: ours first, the others to compare with."""
+UNMARKED = "none"
 
 Role = Literal["system", "user", "assistant"]
 Precision = Literal["packed", "float32"]
@@ -122,9 +125,12 @@ class TextRequest:
     """Sample from the smallest set of tokens that holds this probability; above 0, up to 1."""
     seed: int | None = None
     """0..2**32-1; None draws one, which the `Generation` carries."""
+    mark: str = TEXT_MARKS[0]
+    """Watermark, one of TEXT_MARKS; UNMARKED for none. Nothing is marked at temperature 0."""
 
     def __post_init__(self) -> None:
         check_text(self.prompt, "prompt")
+        check_mark(self.mark, TEXT_MARKS)
         if self.system is not None:
             check_text(self.system, "system message", allow_empty=True)
         object.__setattr__(self, "history", tuple(self.history))
@@ -175,7 +181,7 @@ class Generation:
     notes: tuple[str, ...] = ()
     """What the user should know, such as history that was trimmed."""
     marks: tuple[str, ...] = field(default=())
-    """Machine-made marks applied to the output."""
+    """Machine-made marks applied to the output, each with its key: `gumbel:1a2b3c4d`."""
 
     @property
     def seed(self) -> int:
@@ -289,6 +295,16 @@ class TranslationRequest:
         check_glossary(self.glossary)
         if self.seed is not None:
             check_number("seed", self.seed, 0, MAX_SEED, integer=True)
+
+
+def check_mark(name: Any, marks: tuple[str, ...]) -> None:
+    """Refuses what is no name of a mark.
+
+    Raises:
+        UnknownNameError: so it is; names those that are.
+    """
+    if name not in (*marks, UNMARKED):
+        raise UnknownNameError("mark", str(name), (*marks, UNMARKED))
 
 
 def check_language(code: Any, what: str) -> None:

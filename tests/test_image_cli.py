@@ -11,7 +11,7 @@ from PIL import Image
 
 from mtgen.__main__ import main
 from mtgen.cli import run
-from mtgen.png import PictureSettings, read_settings, save_png
+from mtgen.png import PictureSettings, read_settings, save_picture
 from mtgen.requests import ImageRequest
 from tests.conftest import ROOT
 
@@ -77,7 +77,7 @@ def test_a_picture_of_another_model_is_drawn_with_a_note(draw, tmp_path):
     settings = PictureSettings(
         request=ImageRequest(prompt="x", seed=1, num_inference_steps=1), model="big"
     )
-    save_png(tmp_path / "a.png", Image.new("RGB", (8, 8)), settings)
+    save_picture(tmp_path / "a.png", Image.new("RGB", (8, 8)), settings)
     done = draw("--from", "a.png")
     assert done.returncode == 0
     assert "note: a.png was drawn by big and this by" in done.stderr
@@ -116,7 +116,7 @@ def test_a_bad_request_is_one_sentence_and_exit_code_2(
     settings = PictureSettings(
         request=ImageRequest(prompt="x", seed=1), model="m", seeds=(1, 2), guidance_scales=(3.0,)
     )
-    save_png(tmp_path / "sheet.png", picture, settings)
+    save_picture(tmp_path / "sheet.png", picture, settings)
     monkeypatch.chdir(tmp_path)
     assert run(main, ["image", *arguments]) == 2
     out, errors = capsys.readouterr()

@@ -15,7 +15,7 @@ from mtgen.png import (
     PictureSettings,
     file_name,
     read_settings,
-    save_png,
+    save_picture,
     settings_of,
     to_png,
 )
@@ -49,7 +49,7 @@ def tampered(picture, tmp_path):
 
 def test_a_picture_carries_its_settings_and_its_pixels_are_untouched(picture, tmp_path):
     path = tmp_path / "x.png"
-    save_png(path, picture, SETTINGS)
+    save_picture(path, picture, SETTINGS)
     assert read_settings(path) == SETTINGS
     assert Image.open(path).tobytes() == picture.tobytes()
     assert [file.name for file in tmp_path.iterdir()] == ["x.png"]
@@ -85,7 +85,7 @@ def test_a_half_drawn_picture_says_so(tiny_image, picture):
 
 def test_a_sheet_carries_its_rows_and_columns(picture, tmp_path):
     sheet = dataclasses.replace(SETTINGS, seeds=(7, 8), guidance_scales=(1.0, 2.5))
-    save_png(tmp_path / "x.png", picture, sheet)
+    save_picture(tmp_path / "x.png", picture, sheet)
     assert read_settings(tmp_path / "x.png") == sheet
     assert "CFG scale: 1 2.5" in sheet.as_text()
     assert "Seed: 7 8" in sheet.as_text()
@@ -169,10 +169,10 @@ def test_settings_that_cannot_be_used_are_one_sentence(tampered, fields, sentenc
 def test_a_folder_that_cannot_be_written_is_one_sentence_and_leaves_nothing(picture, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(CacheWriteError, match="cannot write to .*; make room there or choose"):
-        save_png(tmp_path / "file" / "x.png", picture, SETTINGS)
+        save_picture(tmp_path / "file" / "x.png", picture, SETTINGS)
     (tmp_path / "x.png").mkdir()  # replacing it fails after the bytes were written
     with pytest.raises(CacheWriteError):
-        save_png(tmp_path / "x.png", picture, SETTINGS)
+        save_picture(tmp_path / "x.png", picture, SETTINGS)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "x.png"]
 
 

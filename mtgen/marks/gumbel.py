@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, UInt64
 from scipy.stats import gamma
 
 NUM_KEYS = 2
@@ -38,6 +38,12 @@ class GumbelMark:
     """Tokens before, on which the numbers depend."""
     num_keys: int = NUM_KEYS
 
+    def seeds(self, context: Sequence[int]) -> UInt64[np.ndarray, " S"]:
+        """One number of each of the S keys for a context: the `width` tokens before."""
+        name = b"".join(int(token).to_bytes(4, "little") for token in context)
+        digest = hashlib.blake2b(name, key=self.secret, digest_size=8 * self.num_keys).digest()
+        return np.frombuffer(digest, "<u8")
+
     def uniforms(
         self, context: Sequence[int], tokens: Int64[np.ndarray, " N"]
     ) -> Float64[np.ndarray, "S N"]:
@@ -47,12 +53,7 @@ class GumbelMark:
             context: The `width` tokens before.
             tokens: Ids that may follow.
         """
-        name = b"".join(int(token).to_bytes(4, "little") for token in context)
-        digest = hashlib.blake2b(name, key=self.secret, digest_size=8 * self.num_keys).digest()
-        seeds = np.frombuffer(digest, "<u8")[:, None]
-        with np.errstate(over="ignore"):
-            bits = mixed(seeds + (tokens.astype(np.uint64) + np.uint64(1)) * GOLDEN)
-        return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        return uniforms(self.seeds(context)[:, None], tokens)
 
     def choose(
         self, context: Sequence[int], tokens: Int64[np.ndarray, " N"],
@@ -80,8 +81,17 @@ class GumbelMark:
 
     def numbers(self, ids: Sequence[int], places: Sequence[int]) -> Float64[np.ndarray, "N S"]:
         """The uniform numbers of the tokens that stand there."""
-        found = [self.uniforms(ids[p - self.width : p], np.array([ids[p]]))[:, 0] for p in places]
-        return np.array(found).reshape(-1, self.num_keys)
+        seeds = [self.seeds(ids[place - self.width : place]) for place in places]
+        tokens = np.array([ids[place] for place in places], dtype=np.int64)
+        shape = len(places), self.num_keys
+        return uniforms(np.array(seeds, dtype=np.uint64).reshape(shape), tokens[:, None])
+
+
+def uniforms(seeds: UInt64[np.ndarray, "*N"], tokens: Int64[np.ndarray, "*M"]) -> np.ndarray:
+    """Numbers in (0, 1) of seeds and tokens, which are broadcast together."""
+    with np.errstate(over="ignore"):
+        bits = mixed(seeds + (tokens.astype(np.uint64) + np.uint64(1)) * GOLDEN)
+    return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def evidence(numbers: Float64[np.ndarray, "N S"]) -> Float64[np.ndarray, " N"]:
@@ -96,6 +106,43 @@ def evidence(numbers: Float64[np.ndarray, "N S"]) -> Float64[np.ndarray, " N"]:
 def p_value(evidence: Float64[np.ndarray, " N"]) -> float:
     """How often a text without the mark has at least as much evidence: exactly Gamma(N, 1)."""
     return float(gamma.sf(evidence.sum(), len(evidence))) if len(evidence) else 1.0
+
+
+PART_MEAN = 2.0
+"""Mean evidence of a token of marked text, as supposed where marked parts are looked for."""
+
+
+def marked_parts(
+    evidence: Float64[np.ndarray, " N"], level: float
+) -> list[tuple[int, int, float]]:
+    """Where in a longer text the marked parts lie.
+
+    The likelihood ratio of a run of tokens, if their evidence has mean PART_MEAN instead of 1, is a
+    martingale over unmarked text; so that any run of N tokens reaches a ratio of r has a
+    probability of at most N / r (Ville's inequality, once for each beginning).
+
+    Args:
+        evidence: Of the tokens that count.
+        level: Parts with a larger p-value are left out.
+
+    Returns:
+        First token, end and p-value of each part, in the order of the text.
+    """
+    steps = evidence * (1 - 1 / PART_MEAN) - math.log(PART_MEAN)
+    found: list[tuple[int, int, float]] = []
+    spans = [(0, len(steps))]
+    while spans:
+        low, high = spans.pop()
+        sums = np.r_[0, steps[low:high].cumsum()]
+        gains = sums - np.minimum.accumulate(sums)
+        end = int(gains.argmax())
+        p = len(steps) * math.exp(-gains[end])
+        if p > level or end == 0:
+            continue
+        start = int(sums[: end + 1].argmin())
+        found.append((low + start, low + end, min(p, 1.0)))
+        spans += [(low, low + start), (low + end, high)]
+    return sorted(found)
 
 
 DOUBT = 0.1

@@ -29,6 +29,10 @@ FOLDER_ENV = "MTGEN_KEYS"
 """The folder of the key file."""
 KEY_BYTES = 32
 FILENAME = "mark-keys.json"
+TEXT = "text"
+"""What a key is derived for: sampled text."""
+TRANSLATION = "translation"
+"""The same for translations that are searched with beams."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,10 @@ class KeyRing:
     def all(self) -> tuple[MarkKey, ...]:
         """Every key once, the current one first."""
         return tuple({key.secret: key for key in (*self.others, self.current)}.values())[::-1]
+
+
+PUBLIC = KeyRing(MarkKey(b"published, so that evals repeat!", host="published with mtgen"))
+"""For measurements that anyone can repeat: whoever reads this can forge its marks."""
 
 
 def key_folder() -> Path:
@@ -193,12 +201,17 @@ def read_keys(path: Path) -> list[MarkKey]:
 
 def write_keys(path: Path, keys: Sequence[MarkKey]) -> None:
     """Replaces a file of keys, which nobody else can read at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     rows = [{"key": k.secret.hex(), "made": k.made, "host": k.host} for k in keys]
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=FILENAME)  # made with mode 600
+    write_private(path, json.dumps({"keys": rows}, indent=1).encode("ascii"))
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Replaces a file in one step; only its owner can read it, at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)  # made with mode 600
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            json.dump({"keys": rows}, file, indent=1)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
         os.replace(name, path)
     except OSError:
         Path(name).unlink(missing_ok=True)

@@ -13,13 +13,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from scipy.stats import binom
 from torch import Tensor
 
 from mtgen.errors import UnknownNameError
 from mtgen.marks.gumbel import GumbelMark, evidence, p_value
-from mtgen.model.sampling import nucleus, sample_token
+from mtgen.model.sampling import Writer, nucleus, sample_token
 
 KGW_GAMMA = 0.25
 """Share of the vocabulary that is green."""
@@ -39,17 +38,6 @@ class Reading:
     """How often a text without this mark looks at least as marked."""
 
 
-class Writer(Protocol):
-    """Takes the tokens of one text."""
-
-    def next(
-        self, logits: Float[Tensor, " V"], temperature: float, top_p: float,
-        generator: torch.Generator,
-    ) -> int:  # fmt: skip
-        """The next token; arguments as of `sample_token`."""
-        ...
-
-
 class Scheme(Protocol):
     """Marks texts with one key, and finds the mark."""
 
@@ -58,15 +46,6 @@ class Scheme(Protocol):
     def read(self, ids: Sequence[int]) -> Reading:
         """What is found in the tokens of a text."""
         ...
-
-
-class Unmarked:
-    """Plain sampling."""
-
-    def next(
-        self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
-    ) -> int:
-        return sample_token(logits, temperature, top_p, generator)
 
 
 class GumbelScheme:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,9 @@ from mtgen.engine.runtime import KVCache, Runtime
 IMPOSSIBLE = -1e9
 """Log-probability of what may not be taken."""
 
+Bonus = Callable[[Int64[Tensor, "N T"], Int64[Tensor, "N C"]], Float[Tensor, "N C"]]
+"""Of what N beams have written and of the tokens that may follow each: nats to add to these."""
+
 
 @dataclass(frozen=True)
 class Hypothesis:
@@ -24,9 +27,10 @@ class Hypothesis:
     ids: tuple[int, ...]
     """Without the token that ended it."""
     score: float
-    """Log-probability over `length ** length_penalty`; the end counts as a token."""
+    """Log-probability, with the bonus if there is one, over `length ** length_penalty`; the end
+    counts as a token."""
     log_prob: float
-    """Of all its tokens together, in nats, the end included."""
+    """Of all its tokens together by the model, in nats, the end included."""
     ended: bool
     """False where it was cut at the limit."""
 
@@ -66,6 +70,7 @@ def beam_search(
     max_new_tokens: Sequence[int],
     num_beams: int = 4,
     length_penalty: float = 1.0,
+    bonus: Bonus | None = None,
     expert: Sequence[Updates] | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
@@ -80,6 +85,7 @@ def beam_search(
         max_new_tokens: Limit of each prompt.
         num_beams: Hypotheses kept at each step; 1 is greedy.
         length_penalty: Exponent of the length by which log-probabilities are divided.
+        bonus: Preferences that are no part of the model, such as a mark's; none for an end.
         expert: Low-rank updates of each layer.
         stop: Ends the search before the next step once it is set.
 
@@ -98,6 +104,7 @@ def beam_search(
     limits = torch.tensor(max_new_tokens)
     scores = torch.full((len(prompts), num_beams), IMPOSSIBLE)
     scores[:, 0] = 0
+    log_probs = torch.zeros(len(prompts), num_beams)
     written: Int64[Tensor, "B K T"] = torch.zeros(len(prompts), num_beams, 0, dtype=torch.int64)
     done: list[list[Hypothesis]] = [[] for _ in prompts]
     length = 0
@@ -105,23 +112,28 @@ def beam_search(
         length += 1
         # the best of each beam first: a sum over all of them would take as long as half the trunk
         likely, tokens = logits.topk(num_candidates)
-        sums = likely - logits.logsumexp(-1, keepdim=True) + scores.view(-1, 1)
+        likely -= logits.logsumexp(-1, keepdim=True)
+        sums = likely + scores.view(-1, 1)
+        if bonus is not None:
+            sums += bonus(written.flatten(0, 1), tokens) * ~torch.isin(tokens, ends_at)
         top, index = sums.view(len(places), -1).topk(num_candidates)
         parents = index // num_candidates
         tokens = tokens.view(len(places), -1).gather(1, index)
+        odds = likely.view(len(places), -1).gather(1, index) + log_probs.gather(1, parents)
         is_end = torch.isin(tokens, ends_at)
         over = is_end | (length >= limits)[:, None]
         for row, rank in over[:, :num_beams].nonzero().tolist():
             ids = written[row, parents[row, rank]].tolist()
-            ended, log_prob = bool(is_end[row, rank]), float(top[row, rank])
+            ended, score = bool(is_end[row, rank]), float(top[row, rank])
             done[places[row]].append(
                 Hypothesis(
                     ids=tuple(ids if ended else [*ids, int(tokens[row, rank])]),
-                    score=log_prob / length**length_penalty, log_prob=log_prob, ended=ended,
+                    score=score / length**length_penalty, log_prob=float(odds[row, rank]),
+                    ended=ended,
                 )
             )  # fmt: skip
         scores, best = (top + over * IMPOSSIBLE).topk(num_beams)
-        parents, tokens = parents.gather(1, best), tokens.gather(1, best)
+        parents, tokens, log_probs = (x.gather(1, best) for x in (parents, tokens, odds))
         written = torch.cat(
             [written.gather(1, parents[:, :, None].expand(-1, -1, length - 1)), tokens[:, :, None]],
             dim=2,
@@ -139,7 +151,8 @@ def beam_search(
         streams = (parents[rows] + rows[:, None] * num_beams).flatten()
         cache.select(streams, shared=prompt_length, group=num_beams)
         places = [places[row] for row in rows.tolist()]
-        scores, limits, written = scores[rows], limits[rows], written[rows]
+        scores, log_probs, limits = scores[rows], log_probs[rows], limits[rows]
+        written = written[rows]
         logits = runtime.forward(written[:, :, -1].reshape(-1, 1), cache, expert=expert)[:, -1]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import secrets
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -72,6 +73,26 @@ def nucleus(
     return top[:kept], index[:kept]
 
 
+class Writer(Protocol):
+    """Takes the tokens of one text, each by the logits and by what it took before."""
+
+    def next(
+        self, logits: Float[Tensor, " V"], temperature: float, top_p: float,
+        generator: torch.Generator,
+    ) -> int:  # fmt: skip
+        """The next token; arguments as of `sample_token`."""
+        ...
+
+
+class Unmarked:
+    """A writer that samples and leaves no mark."""
+
+    def next(
+        self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
+    ) -> int:
+        return sample_token(logits, temperature, top_p, generator)
+
+
 @torch.inference_mode()
 def sample_batch(
     runtime: Runtime,
@@ -83,6 +104,7 @@ def sample_batch(
     temperature: float,
     top_p: float,
     seed: int,
+    writer: Callable[[], Writer] = Unmarked,
     expert: Sequence[Updates] | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
@@ -100,6 +122,7 @@ def sample_batch(
         temperature: See `sample_token`.
         top_p: See `sample_token`.
         seed: 0..2**32-1.
+        writer: Makes what takes the tokens of one continuation.
         expert: Low-rank updates of each layer.
         stop: Ends the work before the next step once it is set.
 
@@ -112,6 +135,7 @@ def sample_batch(
         name = hashlib.sha256(f"{seed}:{list(prompt)}".encode()).digest()
         first = int.from_bytes(name[:6], "big")
         generators += [seeded(first + number) for number in range(num_samples)]
+    writers = [writer() for _ in generators]
     cache, logits = read_batch(runtime, prompts, max(max_new_tokens), expert)
     cache.repeat(num_samples)
     logits = logits.repeat_interleave(num_samples, 0)
@@ -123,7 +147,7 @@ def sample_batch(
         going, tokens = [], []
         scores = logits.log_softmax(-1)
         for row, stream in enumerate(streams):
-            token = sample_token(logits[row], temperature, top_p, generators[stream])
+            token = writers[stream].next(logits[row], temperature, top_p, generators[stream])
             log_probs[stream] += float(scores[row, token])
             place, number = divmod(stream, num_samples)
             ended = token in eos_ids

@@ -80,6 +80,11 @@ class ChatTokenizer:
         """Plain text to ids; special tokens in it are encoded as their characters."""
         return self._literal.encode(text, add_special_tokens=False).ids
 
+    def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The same, with the characters that each token stands for, as start and end."""
+        found = self._literal.encode(text, add_special_tokens=False)
+        return found.ids, found.offsets
+
     def decode(self, ids: Iterable[int]) -> str:
         """Ids to text, special tokens left out; broken UTF-8 becomes U+FFFD."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=True)

@@ -12,12 +12,13 @@ import torch
 
 from mtgen.engine import Runtime
 from mtgen.errors import PromptTooLongError
-from mtgen.model.sampling import draw_seed, sample_token, seeded
+from mtgen.model.sampling import Unmarked, Writer, draw_seed, seeded
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.requests import FinishReason, Generation, Message, TextRequest, Timings
 
 PREFILL_CHUNK = 256
 """Prompt tokens read in one step."""
+NO_CHANCE = "not marked: temperature 0 leaves no choice that could carry a watermark"
 
 
 def build_prompt(
@@ -71,14 +72,34 @@ class TextStream:
         tokenizer: ChatTokenizer,
         model: str,
         stop: threading.Event | None = None,
+        writer: Writer | None = None,
+        marks: tuple[str, ...] = (),
     ) -> None:
+        """Fits the prompt into the context.
+
+        Args:
+            request: The prompt with its settings.
+            runtime: The trunk.
+            tokenizer: Of the trunk.
+            model: Name for the `Generation`.
+            stop: See above.
+            writer: Takes the tokens; None samples without a mark.
+            marks: What it marks them with, for the `Generation`.
+
+        Raises:
+            PromptTooLongError: see `build_prompt`.
+        """
         self._started = time.perf_counter()
         self.request = dataclasses.replace(
             request, seed=draw_seed() if request.seed is None else request.seed
         )
+        self._writer, self._marks = writer or Unmarked(), marks
         self.prompt_ids, self.notes = build_prompt(
             self.request, tokenizer, runtime.config.context_length
         )
+        if marks and request.temperature == 0:
+            self._marks = ()
+            self.notes = (*self.notes, NO_CHANCE)
         self.token_ids: list[int] = []
         self._runtime, self._tokenizer, self._model = runtime, tokenizer, model
         self._stopped = stop or threading.Event()
@@ -124,7 +145,7 @@ class TextStream:
             logits = self._runtime.forward(to_read.pop(0), cache)[-1]
             if to_read:
                 continue
-            token = sample_token(logits, request.temperature, request.top_p, generator)
+            token = self._writer.next(logits, request.temperature, request.top_p, generator)
             num_steps += 1
             if num_steps == 1:
                 first_token_s = time.perf_counter() - self._started
@@ -155,4 +176,5 @@ class TextStream:
             ),
             model=self._model,
             notes=self.notes,
+            marks=self._marks,
         )

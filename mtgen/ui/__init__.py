@@ -8,7 +8,7 @@ with without_stub_files():
     import gradio as gr
 from gradio.themes import Base, Soft
 
-from mtgen.ui import image, text, translate, translate_view
+from mtgen.ui import image, text, translate, translate_view, verify
 from mtgen.ui.model import SharedModel
 
 TITLE = "mtgen"
@@ -60,7 +60,7 @@ table.settings td { overflow-wrap: anywhere; width: 100%; }
 #seed-row, #compare-row { align-items: end; }
 """
 
-CSS = STYLE + translate_view.CSS
+CSS = STYLE + translate_view.CSS + verify.CSS
 
 # Escape stops what is being made on the tab in view, from wherever the focus is.
 ESCAPE = """
@@ -98,5 +98,7 @@ def build_app(model: SharedModel) -> gr.Blocks:
             translate.build_tab(model, page)
         with gr.Tab("Image"):
             image.build_tab(model, page)
+        with gr.Tab("Verify"):
+            verify.build_tab(model)
     page.queue(max_size=64, default_concurrency_limit=8)
     return page

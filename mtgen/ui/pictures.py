@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mtgen.errors import SettingError
 from mtgen.model.trunk import writing
-from mtgen.png import PictureSettings, file_name, save_png, settings_of
+from mtgen.png import PictureSettings, file_name, save_picture, settings_of
 from mtgen.requests import ImageGeneration, ImageRequest
 from mtgen.ui.model import SharedModel
 
@@ -110,7 +110,8 @@ def draw(
     Raises:
         MtgenError: as `Pipeline.image_stream`; `CacheWriteError` where it cannot be saved.
     """
-    stream = model.get().image_stream(request, stop=stop)
+    pipeline = model.get()
+    stream = pipeline.image_stream(request, stop=stop)
     shown = 0.0
     for preview in stream:
         if time.monotonic() - shown > REFRESH_S:
@@ -124,7 +125,7 @@ def draw(
     for index, image in enumerate(generation.images):
         settings = settings_of(generation, index)
         path = place / file_name(settings.request)
-        save_png(path, image, settings)
+        save_picture(path, image, settings, pipeline.signer)
         files.append((str(path), str(settings.request.seed)))
     yield Drawn(
         files=tuple(files),
@@ -172,7 +173,7 @@ def draw_sheet(
     files: tuple[tuple[str, str], ...] = ()
     if images:
         path = new_folder(folder) / f"compare-{file_name(requests[0])}"
-        save_png(path, sheet(comparison, images), settings)
+        save_picture(path, sheet(comparison, images), settings, pipeline.signer)
         files = ((str(path), ""),)
     parts = [f"seeds {' '.join(map(str, comparison.seeds))}", f"{seconds:.1f} s"]
     if cancelled:

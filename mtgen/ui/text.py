@@ -131,6 +131,8 @@ def status(generation: Generation) -> str:
         parts.append(f"{timings.tokens_per_s:.0f} tokens/s")
     if generation.finish_reason in reasons:
         parts.append(reasons[generation.finish_reason])
+    if generation.marks:
+        parts.append("watermarked")
     return " · ".join([*parts, *generation.notes])
 
 

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.stats import gamma, kstest
 
-from mtgen.marks.gumbel import GumbelMark, evidence, log_ratios, p_value, weighted_p_value
+from mtgen.marks.gumbel import (
+    GumbelMark,
+    evidence,
+    log_ratios,
+    marked_parts,
+    p_value,
+    weighted_p_value,
+)
 
 MARK = GumbelMark(b"k" * 32)
 VOCAB = 500
@@ -78,3 +85,21 @@ def test_repeated_contexts_count_once():
     assert MARK.pairs(ids) == [2, 3, 4]
     assert p_value(np.array([])) == 1 == weighted_p_value(np.array([]), np.array([]))
     assert p_value(np.full(10, 3.0)) == pytest.approx(gamma.sf(30, 10))
+
+
+def test_marked_parts_are_found_where_they_lie():
+    rng = np.random.default_rng(4)
+    human = rng.exponential(size=400)
+    machine = rng.exponential(size=60) + rng.exponential(size=60)
+    row = np.r_[human[:150], machine, human[150:], machine]
+    found = marked_parts(row, 0.01)
+    assert [(abs(a - s) < 25, abs(b - e) < 25) for (a, b, _), (s, e) in
+            zip(found, [(150, 210), (460, 520)], strict=True)] == [(True, True)] * 2  # fmt: skip
+    assert all(p <= 0.01 for *_, p in found)
+
+
+def test_unmarked_texts_have_marked_parts_no_more_often_than_said():
+    rng = np.random.default_rng(5)
+    hits = sum(bool(marked_parts(rng.exponential(size=300), 0.1)) for _ in range(1000))
+    assert hits <= 100
+    assert marked_parts(np.array([]), 0.01) == []

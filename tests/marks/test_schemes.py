@@ -6,8 +6,8 @@ import torch
 from scipy.stats import kstest
 
 from mtgen.errors import UnknownNameError
-from mtgen.marks.schemes import SCHEMES, Unmarked, scheme
-from mtgen.model.sampling import nucleus, sample_token, seeded
+from mtgen.marks.schemes import SCHEMES, scheme
+from mtgen.model.sampling import Unmarked, nucleus, sample_token, seeded
 
 SECRET, OTHER = b"s" * 32, b"o" * 32
 VOCAB = 600

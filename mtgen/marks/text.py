@@ -1,0 +1,120 @@
+"""Looks for our watermarks in a text: with every key, in the whole of it and in its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from mtgen.errors import BadRequestError
+from mtgen.marks.gumbel import (
+    GumbelMark,
+    evidence,
+    marked_parts,
+    p_value,
+    weighted_p_value,
+)
+from mtgen.marks.keys import TEXT, KeyRing, MarkKey
+from mtgen.model.tokenizer import ChatTokenizer
+from mtgen.requests import check_text
+
+MAX_CHARS = 1_000_000
+"""Of a text that is looked through."""
+MIN_TOKENS = 20
+"""Tokens that must count, or there is too little text to say anything."""
+LEVEL = 0.01
+"""Share of unmarked texts that may be called marked."""
+WINDOW = 2048
+"""Tokens that the model reads at a time for its opinion."""
+
+LogProbabilities = Callable[[Sequence[int]], Float[np.ndarray, " N"]]
+"""Of the tokens of a text, each given those before it, in nats."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A run of marked text in a longer one."""
+
+    start: int
+    """First character."""
+    end: int
+    """The one after the last."""
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTest:
+    """What one key finds in a text."""
+
+    key: str
+    """Its fingerprint."""
+    host: str
+    """Whose it is; empty for our own."""
+    num_scored: int
+    """Tokens that counted; each context does once."""
+    p_whole: float
+    """How often an unmarked text has as much evidence as the whole of this one."""
+    p_model: float | None
+    """The same with the model's own probabilities; None where it was not asked."""
+    parts: tuple[Part, ...]
+    """Marked parts."""
+    p_value: float
+    """Of the whole, by the model where it was asked, or of the best part; for two tests."""
+
+
+def read_text(
+    text: str,
+    tokenizer: ChatTokenizer,
+    keys: KeyRing,
+    log_probabilities: LogProbabilities | None = None,
+) -> list[TextTest]:
+    """One test for each key, the likeliest first.
+
+    Args:
+        text: As it was found, up to MAX_CHARS characters.
+        tokenizer: Of the model that may have written it.
+        keys: Whose marks are looked for.
+        log_probabilities: Asks that model, which takes a second for some hundred tokens.
+
+    Raises:
+        BadRequestError: nothing to read, or too much.
+    """
+    if isinstance(text, str) and len(text) > MAX_CHARS:
+        raise BadRequestError(
+            f"the text has {len(text):,} characters and up to {MAX_CHARS:,} are looked through; "
+            "give a part of it"
+        )
+    check_text(text, "text to verify", allow_control=True)
+    ids, spans = tokenizer.encode_spans(text)
+    probabilities = None
+    if log_probabilities is not None:
+        windows = [ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW)]
+        probabilities = np.exp(np.concatenate([log_probabilities(one) for one in windows]))
+    tests = [tested(ids, spans, key, probabilities) for key in keys.all]
+    return sorted(tests, key=lambda test: test.p_value)
+
+
+def tested(
+    ids: Sequence[int],
+    spans: Sequence[tuple[int, int]],
+    key: MarkKey,
+    probabilities: Float[np.ndarray, " N"] | None,
+) -> TextTest:
+    """What a key finds in tokens, which stand for spans of characters."""
+    mark = GumbelMark(key.derived(TEXT))
+    places = mark.pairs(ids)
+    found = evidence(mark.numbers(ids, places))
+    p_whole, p_model = p_value(found), None
+    if probabilities is not None:
+        p_model = weighted_p_value(found, probabilities[places], mark.num_keys)
+    parts = tuple(
+        Part(start=spans[places[first]][0], end=spans[places[end - 1]][1], p_value=p)
+        for first, end, p in marked_parts(found, LEVEL)
+    )
+    best = min([p_whole if p_model is None else p_model, *(part.p_value for part in parts)])
+    return TextTest(
+        key=key.fingerprint, host=key.host, num_scored=len(found), p_whole=p_whole,
+        p_model=p_model, parts=parts, p_value=min(1.0, 2 * best),
+    )  # fmt: skip

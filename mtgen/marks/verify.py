@@ -1,0 +1,248 @@
+"""Verification: which marks a text, a picture or a file carries, and how sure that is."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mtgen.errors import BadRequestError, DocumentError, PictureError
+from mtgen.marks.credentials import Credentials, Signer, read_credentials
+from mtgen.marks.keys import KeyRing
+from mtgen.marks.text import (
+    LEVEL,
+    MAX_CHARS,
+    MIN_TOKENS,
+    LogProbabilities,
+    TextTest,
+    read_text,
+)
+from mtgen.model.tokenizer import ChatTokenizer
+
+Verdict = Literal["marked", "unmarked", "too little"]
+
+MAX_BYTES = 20_000_000
+"""Of a file that is looked at."""
+MAX_PIXELS = 25_000_000
+"""Of a picture that is looked at."""
+PICTURE_KINDS = ("PNG", "JPEG", "WEBP")
+
+TEXT_LIMITS = (
+    "A watermark that is not found proves nothing: other programs leave none, short or edited texts "
+    "lose it, and so do texts at temperature 0 and translations into other words.",
+)
+PICTURE_LIMITS = (
+    "Credentials and settings are lost when a picture is saved anew, as most chats and social "
+    "networks do; their absence proves nothing.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was found."""
+
+    kind: Literal["text", "picture"]
+    verdict: Verdict
+    summary: str
+    """For people: what was found, with its error rate."""
+    p_value: float | None
+    """How often something unmarked looks as marked to any of our tests; None for pictures whose
+    marks are no matter of chance."""
+    text_tests: tuple[TextTest, ...] = ()
+    """One for each key, the likeliest first."""
+    credentials: Credentials | None = None
+    """Content Credentials of a picture."""
+    settings: dict[str, Any] | None = None
+    """How a picture was drawn, as it says itself; anyone can write that."""
+    limits: tuple[str, ...] = ()
+    """What these tests cannot show."""
+    seconds: float = field(default=0.0, compare=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return dataclasses.asdict(self)
+
+
+def odds(p_value: float) -> str:
+    """A p-value in words: `1 in 2,300`."""
+    return "1 in 1,000,000,000 or fewer" if p_value < 1e-9 else f"1 in {1 / p_value:,.0f}"
+
+
+def verify_text(
+    text: str,
+    tokenizer: ChatTokenizer,
+    keys: KeyRing,
+    log_probabilities: LogProbabilities | None = None,
+) -> Verification:
+    """Looks for the watermarks of all keys; see `read_text` for the arguments and errors."""
+    started = time.perf_counter()
+    tests = tuple(read_text(text, tokenizer, keys, log_probabilities))
+    best = tests[0]
+    p = min(1.0, best.p_value * len(tests))
+    verdict: Verdict = "marked" if p <= LEVEL else "unmarked"
+    whose = f"{best.host}'s key" if best.host else f"our key {best.key}"
+    if best.num_scored < MIN_TOKENS:
+        verdict = "too little"
+        summary = (
+            f"Too little text: {best.num_scored} of its tokens count and at least {MIN_TOKENS} are "
+            "needed, about 15 words."
+        )
+    elif verdict == "marked":
+        likely = "almost certainly" if p <= 1e-5 else "very probably" if p <= 1e-3 else "probably"
+        share = sum(part.end - part.start for part in best.parts) / len(text)
+        where = "" if share > 0.8 or not best.parts else f", in {share:.0%} of it"
+        summary = (
+            f"Watermark found, made with {whose}: this text was {likely} written by mtgen{where}. "
+            f"Of texts without the mark {odds(p)} would look like this."
+        )
+    else:
+        summary = (
+            f"No watermark found: {p:.0%} of texts without one look at least as marked as this, "
+            f"tried with {len(tests)} key{'s' if len(tests) > 1 else ''}."
+        )
+    return Verification(
+        kind="text", verdict=verdict, summary=summary, p_value=p, text_tests=tests,
+        limits=TEXT_LIMITS, seconds=time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def verify_picture(content: bytes, name: str, signer: Signer) -> Verification:
+    """Looks for credentials and settings.
+
+    Args:
+        content: Of the file.
+        name: The file's name, for messages.
+        signer: Whose roots are trusted.
+
+    Raises:
+        PictureError: it is no picture that can be read, or too large.
+    """
+    started = time.perf_counter()
+    kind = checked_picture(content, name)
+    credentials = read_credentials(content, kind, signer.anchors)
+    settings = None
+    if kind == "PNG":
+        from mtgen.png import read_settings
+
+        try:
+            settings = read_settings(io.BytesIO(content)).as_dict()
+        except BadRequestError:
+            settings = None
+    found = []
+    if credentials is not None:
+        by = credentials.signer or "an unknown signer"
+        said = "machine-made" if credentials.machine_made else "not said to be machine-made"
+        if credentials.edited:
+            found.append(f"Content Credentials of {by}, but the file was edited since signing")
+        elif credentials.state == "invalid":
+            found.append("damaged Content Credentials")
+        elif credentials.state == "trusted":
+            found.append(f"Content Credentials, signed by {by}, whom we trust: {said}")
+        else:
+            found.append(f"Content Credentials, signed by {by}, whom we do not know: {said}")
+    if settings:
+        found.append(f"settings of mtgen, seed {settings['request']['seed']}")
+    good = credentials is not None and credentials.state in ("trusted", "valid")
+    marked = settings is not None or (good and credentials.machine_made)
+    text = "; ".join(found)
+    return Verification(
+        kind="picture", verdict="marked" if marked else "unmarked", p_value=None,
+        summary=f"{text[:1].upper()}{text[1:]}." if found else "No mark found.",
+        credentials=credentials, settings=settings, limits=PICTURE_LIMITS,
+        seconds=time.perf_counter() - started,
+    )  # fmt: skip
+
+
+def checked_picture(content: bytes, name: str) -> str:
+    """Pillow's name of a picture's format; all of its pixels can be read.
+
+    Raises:
+        PictureError: it is none, damaged, moving, or too large; its pixels were not unpacked.
+    """
+    from PIL import Image
+
+    try:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(io.BytesIO(content), formats=[*PICTURE_KINDS, "GIF"]) as image,
+        ):
+            kind, (width, height) = str(image.format), image.size
+            if width * height > MAX_PIXELS:
+                raise PictureError(
+                    f"{name} has {width * height / 1e6:,.0f} megapixels and up to "
+                    f"{MAX_PIXELS // 1_000_000} are looked at; make it smaller"
+                )
+            if kind == "GIF" or getattr(image, "n_frames", 1) > 1:
+                raise PictureError(
+                    f"{name} is a moving picture or a GIF; give one frame of it as PNG or JPEG"
+                )
+            image.load()
+    except Image.DecompressionBombError:
+        raise PictureError(f"{name} unpacks to far more pixels than are looked at") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise PictureError(
+            f"{name} is no picture that can be read, or is cut off or damaged ({error}); give a "
+            "whole PNG, JPEG or WebP file"
+        ) from None
+    return kind
+
+
+def looks_like_picture(content: bytes) -> bool:
+    """Whether a file begins as pictures do, whatever it is called."""
+    starts = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
+    return content.startswith(starts) or (content[:4] == b"RIFF" and content[8:12] == b"WEBP")
+
+
+def text_of(content: bytes, name: str) -> str:
+    """The text in a file: of a document that can be translated, or of any file in UTF-8.
+
+    Raises:
+        DocumentError: there is none.
+    """
+    from mtgen.documents import SUFFIXES, open_document
+
+    suffix = Path(name).suffix.lower()
+    if suffix in SUFFIXES and suffix not in (".txt", ".md"):
+        text = "\n".join(open_document(name, content).pieces)
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DocumentError(
+                f"{name} is neither a picture nor text in UTF-8 (byte {error.start}); give a PNG, "
+                f"JPEG or WebP picture, or a {', '.join(SUFFIXES)} file"
+            ) from None
+        if suffix == ".svg" or text.lstrip()[:5] in ("<?xml", "<svg ", "<svg>"):
+            raise DocumentError(
+                f"{name} is a drawing in SVG or other XML, which carries no mark of ours; give a "
+                "PNG, JPEG or WebP picture"
+            )
+    if len(text) > MAX_CHARS:
+        raise DocumentError(
+            f"{name} holds {len(text):,} characters and up to {MAX_CHARS:,} are looked through; "
+            "give a part of it"
+        )
+    return text
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file, if that is not too large.
+
+    Raises:
+        BadRequestError: it cannot be read, or is.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise BadRequestError(
+                f"{path.name} has {size / 1e6:,.0f} MB and up to {MAX_BYTES // 1_000_000} MB are "
+                "looked at; give a part of it, or a smaller copy"
+            )
+        return path.read_bytes()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BadRequestError(f"{path.name} cannot be read: {reason}") from None
