@@ -87,6 +87,9 @@ def main(arguments: list[str]) -> None:
     try:
         pipeline = future.result()
         print(f"{pipeline.model} loaded in {time.perf_counter() - started:.1f} s", file=sys.stderr)
+        for note in (pipeline.keys.note, pipeline.signer.note):
+            if note:
+                print(f"warning: {note}", file=sys.stderr)
     except Exception as error:  # the page lives on, says so, and tries again when asked
         print(f"error: {error}", file=sys.stderr)
     try:

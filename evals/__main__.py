@@ -139,9 +139,7 @@ def load_pipeline(options: argparse.Namespace) -> Pipeline:
         return TrunkAlone.load(trunk, precision=options.precision, keys=PUBLIC)
     import mtgen
 
-    return mtgen.load(
-        trunk, weights=options.weights, precision=options.precision, keys=PUBLIC
-    )
+    return mtgen.load(trunk, weights=options.weights, precision=options.precision, keys=PUBLIC)
 
 
 def show_run(folder: Path, as_json: bool) -> dict:

@@ -71,6 +71,4 @@ def load(
     """
     from mtgen.pipeline import Pipeline
 
-    return Pipeline.load(
-        trunk, weights=weights, precision=precision, keys=keys, progress=progress
-    )
+    return Pipeline.load(trunk, weights=weights, precision=precision, keys=keys, progress=progress)

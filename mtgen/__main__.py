@@ -147,7 +147,11 @@ def add_verify(commands: argparse._SubParsersAction) -> None:
         description="Looks for watermarks, Content Credentials and settings.",
     )
     add = verify.add_argument
-    add("file", nargs="?", help="picture, document or text file; '-' reads a text from standard input")
+    add(
+        "file",
+        nargs="?",
+        help="picture, document or text file; '-' reads a text from standard input",
+    )
     add("--text", help="a text instead of a file")
     add("--model", action="store_true",
         help="ask the model too: finds shorter texts, takes a second for some hundred words",

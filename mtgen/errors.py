@@ -9,6 +9,8 @@ MtgenError
 │   ├── LanguageError        a text whose language cannot be told
 │   ├── PictureError         a file that is no picture of ours
 │   ├── DocumentError        a file whose text cannot be translated
+│   ├── PolicyError          a rule of the page refuses it
+│   ├── LimitError           too many requests for now
 │   └── UnknownNameError     no suite, metric or model of that name
 ├── ConfigError              a checkpoint that this code cannot run
 ├── TrunkError               exit code 1: the weights cannot be had
@@ -66,6 +68,14 @@ class PictureError(BadRequestError):
 
 class DocumentError(BadRequestError):
     """A file cannot be read as a document: its type, encoding, size or structure."""
+
+
+class PolicyError(BadRequestError):
+    """A rule of use refuses a prompt or an output."""
+
+
+class LimitError(BadRequestError):
+    """A visitor, or all of them together, asked for more than the page gives for now."""
 
 
 class UnknownNameError(BadRequestError):

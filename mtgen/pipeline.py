@@ -16,8 +16,9 @@ from mtgen.engine.linear import Updates
 from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import EmptyPromptError, PromptTooLongError, SettingError, UnknownNameError
 from mtgen.marks.credentials import Signer, load_signer
-from mtgen.marks.keys import TEXT, KeyRing, load_keys
-from mtgen.marks.schemes import scheme
+from mtgen.marks.keys import TEXT, TRANSLATION, KeyRing, load_keys
+from mtgen.marks.schemes import Scheme, scheme
+from mtgen.marks.tilt import Tilt
 from mtgen.marks.verify import (
     Verification,
     looks_like_picture,
@@ -40,10 +41,12 @@ from mtgen.model.files import (
     WEIGHTS,
     trained_styles,
 )
+from mtgen.model.sampling import Unmarked
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.trunk import find_trunk, sha256_of_all
 from mtgen.png import KINDS, save_picture, settings_of
 from mtgen.requests import (
+    TEXT_MARKS,
     UNMARKED,
     Generation,
     ImageGeneration,
@@ -144,12 +147,15 @@ class Pipeline:
         request = as_request(TextRequest, request, settings)
         writer, marks = None, ()
         if request.mark != UNMARKED:
-            key = self.keys.current
-            way = scheme(request.mark, key.derived(TEXT), self.runtime.config.vocab_size)
-            writer, marks = way.writer(), (f"{request.mark}:{key.fingerprint}",)
-        return TextStream(
-            request, self.runtime, self.tokenizer, self.model, stop, writer, marks
-        )
+            way, marks = self._scheme(request.mark)
+            writer = way.writer()
+        return TextStream(request, self.runtime, self.tokenizer, self.model, stop, writer, marks)
+
+    def _scheme(self, name: str) -> tuple[Scheme, tuple[str, ...]]:
+        """A scheme of marks with the current key, and what a `Generation` says of it."""
+        key = self.keys.current
+        way = scheme(name, key.derived(TEXT), self.runtime.config.vocab_size)
+        return way, (f"{name}:{key.fingerprint}",)
 
     def text(self, request: TextRequest | str, **settings: Any) -> Generation:
         """Answers a prompt; see `text_stream` for the arguments and errors."""
@@ -262,9 +268,18 @@ class Pipeline:
         pieces: Sequence[str] | None = None,
     ) -> TranslationStream:
         expert = self.translation_expert()  # before its model's name is taken, which it sets
+        writer, bonus, marks = Unmarked, None, ()
+        if request.mark != UNMARKED and request.temperature:
+            way, marks = self._scheme(TEXT_MARKS[0])
+            writer = way.writer
+        elif request.mark != UNMARKED:
+            key = self.keys.current
+            bonus = Tilt(key.derived(TRANSLATION))
+            marks = (f"{request.mark}:{key.fingerprint}",)
         return TranslationStream(
-            request, self.runtime, self.tokenizer, expert, self.translation_model, stop, pieces
-        )
+            request, self.runtime, self.tokenizer, expert, self.translation_model, stop, pieces,
+            writer, bonus, marks,
+        )  # fmt: skip
 
     def document_stream(
         self, document: Document, *, stop: threading.Event | None = None, **settings: Any

@@ -1,8 +1,8 @@
 """Pictures as files that say how they were drawn, so that they can be drawn again.
 
-In a PNG the settings are a text chunk named `mtgen`: one JSON object, in ASCII. Beside it stand the same
-settings for people and for other programs (`parameters`, in the layout that viewers of generated
-pictures know) and `Software`.
+In a PNG the settings are a text chunk named `mtgen`: one JSON object, in ASCII. Beside it stand
+the same settings for people and for other programs (`parameters`, in the layout that viewers of
+generated pictures know) and `Software`.
 """
 
 from __future__ import annotations

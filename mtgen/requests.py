@@ -38,6 +38,8 @@ MAX_GLOSSARY = 500
 """Terms."""
 TEXT_MARKS = ("gumbel", "gumbel-single", "kgw", "synthid")
 """Watermarks that text can be sampled with: ours first, the others to compare with."""
+TRANSLATION_MARKS = ("tilt",)
+"""Watermark of translations that are searched; those that are sampled get the one of text."""
 UNMARKED = "none"
 
 Role = Literal["system", "user", "assistant"]
@@ -271,9 +273,12 @@ class TranslationRequest:
     """Terms, each with what it must become; a term that stays as it is stands twice."""
     seed: int | None = None
     """0..2**32-1; None draws one, which the `TranslationGeneration` carries."""
+    mark: str = TRANSLATION_MARKS[0]
+    """Watermark, one of TRANSLATION_MARKS; UNMARKED for none."""
 
     def __post_init__(self) -> None:
         check_text(self.text, "text to translate")
+        check_mark(self.mark, TRANSLATION_MARKS)
         if len(self.text) > MAX_TRANSLATION:
             raise PromptTooLongError(
                 f"the text has {len(self.text):,} characters and up to {MAX_TRANSLATION:,} are "

@@ -45,7 +45,20 @@ def test_a_picture_is_written_with_its_settings_and_repeats_from_them(draw, tmp_
     )  # fmt: skip
     again = draw("--from", "out.png", "-o", "again.png")
     assert again.returncode == 0, again.stderr
-    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "out.png").read_bytes()
+    first, second = (tmp_path / name for name in ("out.png", "again.png"))
+    assert read_settings(first) == read_settings(second)
+    assert Image.open(first).tobytes() == Image.open(second).tobytes()
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg"])
+def test_files_carry_content_credentials_that_verify_finds(draw, shell, tmp_path, name):
+    assert draw("a dog", "--steps", 2, "--seed", 3, "-o", name).returncode == 0
+    done = shell("-m", "mtgen", "verify", tmp_path / name, "--json")
+    found = json.loads(done.stdout)
+    assert found["verdict"] == "marked", done.stdout
+    assert found["credentials"]["machine_made"]
+    assert found["credentials"]["settings"]["request"]["seed"] == 3
+    assert (found["settings"] is None) == (name == "out.jpg")
 
 
 def test_several_pictures_are_numbered_and_json_is_one_object(draw, tmp_path):
@@ -99,7 +112,7 @@ def test_a_picture_of_another_model_is_drawn_with_a_note(draw, tmp_path):
         (["x", "--temperature", "-1"], "temperature must be a number from 0 to 2"),
         (["x", "--num-images", "5"], "num_images must be a whole number from 1 to 4"),
         (["x", "--seed", "-1"], "seed must be a whole number from 0"),
-        (["x", "-o", "x.jpg"], "x.jpg must end in .png: only PNG files carry their settings"),
+        (["x", "-o", "x.bmp"], "x.bmp must end in .png, .jpg, .jpeg"),
         (["x", "-o", "no/x.png"], "cannot write to no: there is no such folder; make it first"),
         (["--from", "none.png"], "none.png cannot be read: no such file or directory"),
         (["--from", "photo.jpg"], "photo.jpg is a JPEG file; only PNG files"),

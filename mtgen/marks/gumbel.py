@@ -112,9 +112,7 @@ PART_MEAN = 2.0
 """Mean evidence of a token of marked text, as supposed where marked parts are looked for."""
 
 
-def marked_parts(
-    evidence: Float64[np.ndarray, " N"], level: float
-) -> list[tuple[int, int, float]]:
+def marked_parts(evidence: Float64[np.ndarray, " N"], level: float) -> list[tuple[int, int, float]]:
     """Where in a longer text the marked parts lie.
 
     The likelihood ratio of a run of tokens, if their evidence has mean PART_MEAN instead of 1, is a
@@ -148,8 +146,11 @@ def marked_parts(
 DOUBT = 0.1
 """Share of tokens that count as unmarked in the likelihood ratio: edits, and other probabilities
 than those of the sampler, which knew the prompt."""
-CELLS = -np.log(np.r_[np.linspace(1, 0.02, 197), 0.02 * 2.0 ** -np.arange(1, 60)])
+CELLS = -np.log(np.r_[np.linspace(1, 0.02, 197), 0.02 * 2.0 ** -np.arange(0.25, 60, 0.25)])
 """Edges of cells of the unit exponential distribution, fine in its tail."""
+MIDDLES = np.r_[(CELLS[1:] + CELLS[:-1]) / 2, CELLS[-1]]
+MASSES = np.r_[-np.diff(np.exp(-CELLS)), np.exp(-CELLS[-1])]
+"""Probabilities of the cells."""
 
 
 def log_ratios(
@@ -169,33 +170,52 @@ def log_ratios(
     return np.logaddexp(math.log(DOUBT), math.log1p(-DOUBT) + ratio)
 
 
+STEPS_PER_NAT = 8
+"""How finely probabilities are told apart where the model's opinion is asked."""
+
+
 def weighted_p_value(
     evidence: Float64[np.ndarray, " N"], probabilities: Float64[np.ndarray, " N"],
-    num_keys: int = NUM_KEYS, bins: int = 2**15,
+    num_keys: int = NUM_KEYS,
 ) -> float:  # fmt: skip
     """The p-value of the likelihood ratio, which uses the model's probabilities of the tokens.
-
-    What the sum of log ratios is over unmarked text is found by convolution of what each token
-    gives, on a grid of `bins`, to which it is rounded.
 
     Args:
         evidence: Of the tokens that count.
         probabilities: Of these tokens, in (0, 1].
         num_keys: S.
-        bins: Of the grid.
     """
-    if not len(evidence):
+    nats = -np.log(probabilities.clip(1e-9, 1))
+    steps, kinds = np.unique(np.rint(nats * STEPS_PER_NAT), return_inverse=True)
+    rounded = np.exp(-steps / STEPS_PER_NAT)
+    found = log_ratios(evidence, rounded[kinds], num_keys)
+    return sum_p_value(found, kinds, log_ratios(MIDDLES[None, :], rounded[:, None], num_keys))
+
+
+def sum_p_value(
+    found: Float64[np.ndarray, " N"], kinds: Int64[np.ndarray, " N"],
+    cells: Float64[np.ndarray, "K C"],
+) -> float:  # fmt: skip
+    """How often a sum of scores of unmarked tokens is at least as large as the one found.
+
+    What the sum is over unmarked tokens comes of a convolution of what each gives, on a grid to
+    which it is rounded.
+
+    Args:
+        found: Scores of the tokens.
+        kinds: Which row of `cells` each is of.
+        cells: Scores at MIDDLES, whose probabilities are MASSES.
+    """
+    if not len(found):
         return 1.0
-    found = log_ratios(evidence, probabilities, num_keys)
-    middles = np.r_[(CELLS[1:] + CELLS[:-1]) / 2, CELLS[-1]]
-    masses = np.r_[-np.diff(np.exp(-CELLS)), np.exp(-CELLS[-1])]
-    cells = log_ratios(middles[None, :], probabilities[:, None], num_keys)
+    counts = np.bincount(kinds, minlength=len(cells))
+    bins = 2 ** int(np.clip(np.log2(64 * len(found)), 15, 20))
     low = cells.min(axis=1)
-    step = max(float((cells.max(axis=1) - low).sum()) / (bins // 2), 1e-9)
+    step = max(float(counts @ (cells.max(axis=1) - low)) / (bins // 2), 1e-9)
     spectrum = np.ones(bins // 2 + 1, dtype=np.complex128)
-    for row, least in zip(cells, low, strict=True):
+    for row, least, count in zip(cells, low, counts, strict=True):
         places = np.rint((row - least) / step).astype(int)
-        spectrum *= np.fft.rfft(np.bincount(places, masses, minlength=bins), bins)
+        spectrum *= np.fft.rfft(np.bincount(places, MASSES, minlength=bins), bins) ** count
     density = np.fft.irfft(spectrum, bins)
-    place = math.floor(float((found - low).sum()) / step)
+    place = math.floor(float(found.sum() - low[kinds].sum()) / step)
     return float(np.clip(density[max(place, 0) :].sum(), 1e-12, 1))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,7 @@ class Reading:
     """How often a text without this mark looks at least as marked."""
 
 
+@runtime_checkable
 class Scheme(Protocol):
     """Marks texts with one key, and finds the mark."""
 

@@ -16,7 +16,8 @@ from mtgen.marks.gumbel import (
     p_value,
     weighted_p_value,
 )
-from mtgen.marks.keys import TEXT, KeyRing, MarkKey
+from mtgen.marks.keys import TEXT, TRANSLATION, KeyRing, MarkKey
+from mtgen.marks.tilt import tilt_mark, tilt_p_value
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.requests import check_text
 
@@ -48,6 +49,8 @@ class Part:
 class TextTest:
     """What one key finds in a text."""
 
+    mark: str
+    """TEXT or TRANSLATION: what the key was derived for."""
     key: str
     """Its fingerprint."""
     host: str
@@ -61,7 +64,8 @@ class TextTest:
     parts: tuple[Part, ...]
     """Marked parts."""
     p_value: float
-    """Of the whole, by the model where it was asked, or of the best part; for two tests."""
+    """Of the whole, by the model where it was asked, or of the best part: for two tests, where
+    parts are looked for."""
 
 
 def read_text(
@@ -70,7 +74,7 @@ def read_text(
     keys: KeyRing,
     log_probabilities: LogProbabilities | None = None,
 ) -> list[TextTest]:
-    """One test for each key, the likeliest first.
+    """Two tests for each key, of text and of translations; the likeliest first.
 
     Args:
         text: As it was found, up to MAX_CHARS characters.
@@ -93,6 +97,7 @@ def read_text(
         windows = [ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW)]
         probabilities = np.exp(np.concatenate([log_probabilities(one) for one in windows]))
     tests = [tested(ids, spans, key, probabilities) for key in keys.all]
+    tests += [tested_translation(ids, key) for key in keys.all]
     return sorted(tests, key=lambda test: test.p_value)
 
 
@@ -115,6 +120,20 @@ def tested(
     )
     best = min([p_whole if p_model is None else p_model, *(part.p_value for part in parts)])
     return TextTest(
-        key=key.fingerprint, host=key.host, num_scored=len(found), p_whole=p_whole,
+        mark=TEXT, key=key.fingerprint, host=key.host, num_scored=len(found), p_whole=p_whole,
         p_model=p_model, parts=parts, p_value=min(1.0, 2 * best),
+    )  # fmt: skip
+
+
+def tested_translation(ids: Sequence[int], key: MarkKey) -> TextTest:
+    """Whether tokens look like a translation that was marked with a key.
+
+    The model is not asked: without the original, its odds tell nothing more (decision 0008).
+    """
+    mark = tilt_mark(key.derived(TRANSLATION))
+    found = evidence(mark.numbers(ids, mark.pairs(ids)))
+    p = tilt_p_value(found)
+    return TextTest(
+        mark=TRANSLATION, key=key.fingerprint, host=key.host, num_scored=len(found), p_whole=p,
+        p_model=None, parts=(), p_value=p,
     )  # fmt: skip

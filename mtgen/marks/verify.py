@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mtgen.errors import BadRequestError, DocumentError, PictureError
 from mtgen.marks.credentials import Credentials, Signer, read_credentials
-from mtgen.marks.keys import KeyRing
+from mtgen.marks.keys import TRANSLATION, KeyRing
 from mtgen.marks.text import (
     LEVEL,
     MAX_CHARS,
@@ -32,8 +32,9 @@ MAX_PIXELS = 25_000_000
 PICTURE_KINDS = ("PNG", "JPEG", "WEBP")
 
 TEXT_LIMITS = (
-    "A watermark that is not found proves nothing: other programs leave none, short or edited texts "
-    "lose it, and so do texts at temperature 0 and translations into other words.",
+    "A watermark that is not found proves nothing: other programs leave none, short or edited "
+    "texts lose it, texts at temperature 0 have none, and translations show theirs from about 200 "
+    "words on.",
 )
 PICTURE_LIMITS = (
     "Credentials and settings are lost when a picture is saved anew, as most chats and social "
@@ -53,7 +54,7 @@ class Verification:
     """How often something unmarked looks as marked to any of our tests; None for pictures whose
     marks are no matter of chance."""
     text_tests: tuple[TextTest, ...] = ()
-    """One for each key, the likeliest first."""
+    """Two for each key, the likeliest first."""
     credentials: Credentials | None = None
     """Content Credentials of a picture."""
     settings: dict[str, Any] | None = None
@@ -95,14 +96,15 @@ def verify_text(
         likely = "almost certainly" if p <= 1e-5 else "very probably" if p <= 1e-3 else "probably"
         share = sum(part.end - part.start for part in best.parts) / len(text)
         where = "" if share > 0.8 or not best.parts else f", in {share:.0%} of it"
+        did = "translated" if best.mark == TRANSLATION else "written"
         summary = (
-            f"Watermark found, made with {whose}: this text was {likely} written by mtgen{where}. "
+            f"Watermark found, made with {whose}: this text was {likely} {did} by mtgen{where}. "
             f"Of texts without the mark {odds(p)} would look like this."
         )
     else:
         summary = (
             f"No watermark found: {p:.0%} of texts without one look at least as marked as this, "
-            f"tried with {len(tests)} key{'s' if len(tests) > 1 else ''}."
+            f"in {len(tests)} tests with {len(keys.all)} key{'s' if len(keys.all) > 1 else ''}."
         )
     return Verification(
         kind="text", verdict=verdict, summary=summary, p_value=p, text_tests=tests,

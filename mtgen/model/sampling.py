@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -73,6 +73,7 @@ def nucleus(
     return top[:kept], index[:kept]
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Takes the tokens of one text, each by the logits and by what it took before."""
 

@@ -9,15 +9,15 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
 from mtgen.errors import LanguageError
-from mtgen.model.beam import beam_search
+from mtgen.model.beam import Bonus, beam_search
 from mtgen.model.language import detect_language, refuse_other
-from mtgen.model.sampling import draw_seed, sample_batch
+from mtgen.model.sampling import Unmarked, Writer, draw_seed, sample_batch
 from mtgen.model.tokenizer import ChatTokenizer, translation_prompt
 from mtgen.requests import (
     LANGUAGES,
@@ -113,6 +113,8 @@ class Translator:
         tokenizer: Of the trunk.
         expert: Low-rank updates of each layer.
         stop: Ends the work before the next token once it is set.
+        writer: Makes what takes the tokens of a translation that is sampled.
+        bonus: What beams prefer, for the mark of those that are searched.
     """
 
     def __init__(
@@ -122,9 +124,12 @@ class Translator:
         tokenizer: ChatTokenizer,
         expert: Sequence[Updates],
         stop: threading.Event,
+        writer: Callable[[], Writer] = Unmarked,
+        bonus: Bonus | None = None,
     ) -> None:
         self.request, self.runtime, self.tokenizer = request, runtime, tokenizer
         self.expert, self.stop = expert, stop
+        self.writer, self.bonus = writer, bonus
         self.terms = Terms(request.glossary)
 
     def candidates(
@@ -147,13 +152,15 @@ class Translator:
             results = sample_batch(
                 self.runtime, prompts, eos_ids=tokenizer.eos_ids, max_new_tokens=limits,
                 num_samples=1 + request.num_alternatives, temperature=request.temperature,
-                top_p=request.top_p, seed=request.seed, expert=self.expert, stop=self.stop,
+                top_p=request.top_p, seed=request.seed, writer=self.writer, expert=self.expert,
+                stop=self.stop,
             )  # fmt: skip
         else:
             results = beam_search(
                 self.runtime, prompts, eos_ids=tokenizer.eos_ids, max_new_tokens=limits,
                 num_beams=max(request.num_beams, 1 + request.num_alternatives),
-                length_penalty=request.length_penalty, expert=self.expert, stop=self.stop,
+                length_penalty=request.length_penalty, bonus=self.bonus, expert=self.expert,
+                stop=self.stop,
             )  # fmt: skip
         for place, hypotheses in results:
             texts = set()
@@ -328,6 +335,9 @@ class TranslationStream:
         model: str,
         stop: threading.Event | None = None,
         pieces: Sequence[str] | None = None,
+        writer: Callable[[], Writer] = Unmarked,
+        bonus: Bonus | None = None,
+        marks: tuple[str, ...] = (),
     ) -> None:
         """Finds out the source language where it is not given.
 
@@ -340,6 +350,9 @@ class TranslationStream:
             stop: See above.
             pieces: The parts of a document, which stand apart; their lines together are the
                 request's text.
+            writer: See `Translator`.
+            bonus: See `Translator`.
+            marks: What these mark it with, for the `TranslationGeneration`.
 
         Raises:
             LanguageError: it cannot be told, or is not one of ours.
@@ -366,8 +379,10 @@ class TranslationStream:
         if not self.notes and PIVOT not in self.langs:
             self.via = PIVOT
             self.langs.insert(1, PIVOT)
-        self._tokenizer, self._model = tokenizer, model
-        self._translator = Translator(self.request, runtime, tokenizer, expert, self._stopped)
+        self._tokenizer, self._model, self._marks = tokenizer, model, marks
+        self._translator = Translator(
+            self.request, runtime, tokenizer, expert, self._stopped, writer, bonus
+        )
         self._generation: TranslationGeneration | None = None
         self._steps = self._run()
 
@@ -440,6 +455,7 @@ class TranslationStream:
             alternatives=tuple(dict.fromkeys(other for other in others if other != text)),
             detected=self.detected,
             notes=self.notes,
+            marks=() if self.notes else self._marks,
         )
 
     @property

@@ -19,7 +19,8 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mtgen.documents import MAX_BYTES
-from mtgen.errors import BadRequestError, MtgenError
+from mtgen.errors import BadRequestError, LimitError, MtgenError, PolicyError
+from mtgen.ui.model import ASKED
 from mtgen.ui.turns import PARALLEL
 
 MAX_WAITING = 64
@@ -51,6 +52,10 @@ class ApiError(Exception):
         self.status = status
 
 
+CODES = {LimitError: 429, PolicyError: 403, BadRequestError: 400}
+"""Of HTTP; the first kind that an error is of counts."""
+
+
 class Calls:
     """Computations for API clients: PARALLEL at once beside the page's own, others wait."""
 
@@ -70,6 +75,7 @@ class Calls:
         """
         if len(self._stops) >= PARALLEL + MAX_WAITING:
             raise ApiError(429, f"{MAX_WAITING} requests are waiting already; try again later")
+        ASKED.set(request)
         stop = threading.Event()
         self._stops.add(stop)
         failure: Exception | None = None
@@ -108,7 +114,8 @@ def explained(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, MtgenError):
-        return ApiError(400 if isinstance(error, BadRequestError) else 500, error)
+        status = next((code for kind, code in CODES.items() if isinstance(error, kind)), 500)
+        return ApiError(status, error)
     traceback.print_exception(error)
     return ApiError(500, f"the server failed with {type(error).__name__}; its log says more")
 

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from mtgen.model.files import WEIGHTS
 
 if TYPE_CHECKING:
     from mtgen.pipeline import Pipeline
 
+ASKED: ContextVar[Any] = ContextVar("asked", default=None)
+"""The HTTP request of a route beside the page."""
+
+
+def visitor() -> str:
+    """Who asks: the address, as the proxy of a Space gives it, or that of the connection."""
+    from gradio.context import LocalContext
+
+    request = LocalContext.request.get(None) or ASKED.get()
+    if request is None:
+        return "nobody"
+    forwarded = request.headers.get("x-forwarded-for") if os.environ.get("SPACE_ID") else None
+    if forwarded:
+        return str(forwarded).split(",")[0].strip()
+    client = request.client
+    return str(getattr(client, "host", client))
+
 
 class SharedModel:
     """A pipeline that may still be on its way.
 
-    A failed load is tried again by the next request, at most one attempt at a time: a network
-    that was down at the start does not leave the page dead.
+    What it gives refuses what the rules of use refuse (`mtgen.policy`). A failed load is tried
+    again by the next request, at most one attempt at a time: a network that was down at the start
+    does not leave the page dead.
 
     Args:
         load: Makes the pipeline.
@@ -41,7 +61,9 @@ class SharedModel:
 
     def _run(self, future: Future[Pipeline]) -> None:
         try:
-            future.set_result(self._load())
+            from mtgen.policy.guard import Guarded
+
+            future.set_result(cast("Pipeline", Guarded(self._load(), visitor)))
         except BaseException as error:  # belongs to whoever asks for the result
             future.set_exception(error)
 

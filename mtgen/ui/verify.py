@@ -22,9 +22,9 @@ MAX_SHOWN = 20_000
 """Characters of a text that are shown with its marked parts."""
 
 ABOUT = """
-What is made here carries marks that say so: texts a watermark in the choice of their words, pictures
-signed Content Credentials and their settings. Paste a text, or drop a picture or a file, to look for
-them. Nothing is kept.
+What is made here carries marks that say so: texts a watermark in the choice of their words,
+pictures signed Content Credentials and their settings. Paste a text, or drop a picture or a file,
+to look for them. Nothing is kept.
 """
 
 BADGES = {
@@ -46,10 +46,13 @@ CSS = """
   padding: 12px 14px; border: 1px solid var(--border-color-primary);
   border-radius: var(--block-radius); margin-bottom: 12px;
 }
-.looked-at mark { background: var(--color-accent-soft); color: inherit; border-radius: 3px; }
-table.facts { width: 100%; font-size: var(--text-sm); margin-bottom: 12px; }
-table.facts th { text-align: left; font-weight: 600; padding: 3px 12px 3px 0 !important; }
-table.facts td { padding: 3px 12px 3px 0 !important; vertical-align: top; overflow-wrap: anywhere; }
+.looked-at mark {
+  background: color-mix(in srgb, var(--color-accent) 25%, transparent); color: inherit;
+  border-radius: 3px;
+}
+table.facts { margin: 4px 0 12px; }
+table.facts th { white-space: nowrap; }
+table.facts thead ~ tbody td { width: auto; }
 .limits { font-size: var(--text-sm); color: var(--body-text-color-subdued); }
 """
 
@@ -67,23 +70,35 @@ def p_text(p_value: float | None) -> str:
 
 
 def table(rows: list[list[str]], head: list[str]) -> str:
-    """A table of cells that are HTML already."""
+    """A table of cells that are HTML already; without a head the first column is one."""
     line = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<table class="facts"><thead><tr>{line}</tr></thead><tbody>{body}</tbody></table>'
+    top = f"<thead><tr>{line}</tr></thead>" if head else ""
+    tag = "td" if head else "th"
+    body = "".join(
+        f"<tr><{tag}>{row[0]}</{tag}>{''.join(f'<td>{cell}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
+    return f'<table class="settings facts">{top}<tbody>{body}</tbody></table>'
 
 
 def tests_html(tests: tuple[TextTest, ...]) -> str:
     """What each key found."""
     rows = [
         [
-            f"{test.key} {escaped(test.host)}", f"{test.num_scored:,}", p_text(test.p_whole),
-            p_text(test.p_model),
+            f"{test.key} {escaped(test.host)}", test.mark, f"{test.num_scored:,}",
+            p_text(test.p_whole), p_text(test.p_model),
             ", ".join(f"{p.start:,}–{p.end:,} (p {p_text(p.p_value)})" for p in test.parts) or "–",
         ]
         for test in tests
     ]  # fmt: skip
-    head = ["Key", "Tokens that count", "p, key alone", "p, with the model", "Marked characters"]
+    head = [
+        "Key",
+        "Mark of",
+        "Tokens that count",
+        "p, key alone",
+        "p, with the model",
+        "Marked characters",
+    ]
     return table(rows, head)
 
 
@@ -117,7 +132,7 @@ def credentials_html(found: Credentials) -> str:
     )  # fmt: skip
     rows += [[name, escaped(value)] for name, value in told if value]
     rows.append(["Says it is machine-made", "yes" if found.machine_made else "no"])
-    return table(rows, ["", ""])
+    return table(rows, [])
 
 
 def settings_rows(settings: dict[str, Any]) -> str:
@@ -126,7 +141,7 @@ def settings_rows(settings: dict[str, Any]) -> str:
     names = ("prompt", "negative_prompt", "style", "seed", "num_inference_steps", "guidance_scale")
     rows = [[name.replace("_", " "), escaped(request[name])] for name in names if request[name]]
     rows.append(["model", escaped(settings["model"])])
-    return table(rows, ["Settings in the file", ""])
+    return "<b>Settings in the file</b>" + table(rows, [])
 
 
 def result_html(found: Verification, text: str | None = None) -> str:
@@ -196,7 +211,7 @@ def build_tab(model: SharedModel) -> None:
         except Exception as error:
             return failed(error)
 
-    def endpoint(text: str, path: str | None, with_model: bool) -> dict[str, Any]:
+    def verify_endpoint(text: str, path: str | None, with_model: bool) -> dict[str, Any]:
         """Says which of our marks a text, or else a file, carries.
 
         Args:
@@ -225,4 +240,4 @@ def build_tab(model: SharedModel) -> None:
     file.clear(lambda: "", [], [result], api_visibility="private", queue=False)
     hidden = gr.Button(visible=False)
     found = gr.JSON(visible=False)
-    hidden.click(endpoint, [text, file, with_model], [found], api_name="verify", **shared)
+    hidden.click(verify_endpoint, [text, file, with_model], [found], api_name="verify", **shared)
