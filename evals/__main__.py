@@ -129,8 +129,9 @@ def run_run(options: argparse.Namespace) -> None:
 
 
 def load_pipeline(options: argparse.Namespace) -> Pipeline:
-    """The model that was asked for; it marks with a published key, so that scores repeat."""
+    """The model that was asked for; its marks have a published key and a fixed day, to repeat."""
     from mtgen.marks.keys import PUBLIC
+    from mtgen.marks.picture import FIRST_DAY
 
     trunk = None if options.model == DEFAULT_MODEL else options.model
     if options.weights == NO_WEIGHTS:
@@ -139,7 +140,9 @@ def load_pipeline(options: argparse.Namespace) -> Pipeline:
         return TrunkAlone.load(trunk, precision=options.precision, keys=PUBLIC)
     import mtgen
 
-    return mtgen.load(trunk, weights=options.weights, precision=options.precision, keys=PUBLIC)
+    pipeline = mtgen.load(trunk, weights=options.weights, precision=options.precision, keys=PUBLIC)
+    pipeline.today = lambda: FIRST_DAY
+    return pipeline
 
 
 def show_run(folder: Path, as_json: bool) -> dict:

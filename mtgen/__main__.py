@@ -153,8 +153,9 @@ def add_verify(commands: argparse._SubParsersAction) -> None:
         help="picture, document or text file; '-' reads a text from standard input",
     )
     add("--text", help="a text instead of a file")
-    add("--model", action="store_true",
-        help="ask the model too: finds shorter texts, takes a second for some hundred words",
+    add("--thorough", action="store_true",
+        help="ask the model too, which finds shorter texts and takes a second for some hundred "
+        "words; look for pictures that were cut and resized",
     )  # fmt: skip
     add("--json", action="store_true", help="one JSON object on standard output")
     verify.set_defaults(run=run_verify)
@@ -290,7 +291,7 @@ def run_verify(options: argparse.Namespace) -> None:
     what = Path(options.file) if options.file not in (None, "-") else options.text
     if what is None:
         what = typed("-")
-    found = mtgen.load(options.trunk).verify(what, with_model=options.model)
+    found = mtgen.load(options.trunk).verify(what, thorough=options.thorough)
     if options.json:
         print_json(found.as_dict())
         return

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from jaxtyping import Float
+from PIL.Image import Image
 from torch import Tensor
 
 from mtgen.engine import LlamaRuntime
@@ -17,6 +19,7 @@ from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import EmptyPromptError, PromptTooLongError, SettingError, UnknownNameError
 from mtgen.marks.credentials import Signer, load_signer
 from mtgen.marks.keys import TEXT, TRANSLATION, KeyRing, load_keys
+from mtgen.marks.picture import marked_image
 from mtgen.marks.schemes import Scheme, scheme
 from mtgen.marks.tilt import Tilt
 from mtgen.marks.verify import (
@@ -87,6 +90,8 @@ class Pipeline:
         self._experts_lock = threading.Lock()
         self._keys, self._keys_lock = keys, threading.Lock()
         self._signer: Signer | None = None
+        self.today: Callable[[], datetime.date] = datetime.date.today
+        """The day that stands in the marks of pictures; evals hold it still."""
         self._painters: Painters | None = None
         self._translation: list[Updates] | None = None
         self.translation_model = self.model
@@ -200,7 +205,16 @@ class Pipeline:
         known = trained_styles(self.weights / IMAGE_EXPERT)
         if request.style is not None and known and request.style not in known:
             raise UnknownNameError("style that these weights have learnt", request.style, known)
-        return ImageStream(request, self.runtime, self.tokenizer, painters, self.image_model, stop)
+        mark, marks = None, ()
+        if request.mark != UNMARKED:
+            mark, marks = self.mark_image, (f"{request.mark}:{self.keys.current.fingerprint}",)
+        return ImageStream(
+            request, self.runtime, self.tokenizer, painters, self.image_model, stop, mark, marks
+        )
+
+    def mark_image(self, image: Image) -> Image:
+        """A picture with the watermark of the current key, this model and this day."""
+        return marked_image(image, self.keys.current, self.image_model, self.today())
 
     def image(self, request: ImageRequest | str, **settings: Any) -> ImageGeneration:
         """Draws a prompt; see `image_stream` for the arguments and errors."""
@@ -346,15 +360,16 @@ class Pipeline:
             return self._signer
 
     def verify(
-        self, what: str | bytes | Path, *, name: str = "the file", with_model: bool = False
+        self, what: str | bytes | Path, *, name: str = "the file", thorough: bool = False
     ) -> Verification:
         """Says which of our marks a text or a file carries, and how sure that is.
 
         Args:
             what: A text, or the path or the content of a file: a picture, a document, or text.
             name: Of the file whose content is given, for its type and for messages.
-            with_model: Ask the model too what it thinks of each token of a text: finds shorter and
-                duller texts, and takes a second for some hundred tokens.
+            thorough: Look longer: ask the model what it thinks of each token of a text, which
+                finds shorter and duller ones and takes a second for some hundred tokens; and look
+                for pictures that were cut and then resized.
 
         Raises:
             BadRequestError: nothing that can be looked at; one sentence says why.
@@ -364,10 +379,10 @@ class Pipeline:
             what, name = read_file(what), what.name
         if isinstance(what, bytes):
             if looks_like_picture(what):
-                return verify_picture(what, name, self.signer)
+                return verify_picture(what, name, self.signer, self.keys, thorough)
             what = text_of(what, name)
         opinion = None
-        if with_model:
+        if thorough:
             opinion = lambda ids: self.log_probabilities(ids).double().numpy()  # noqa: E731
         return verify_text(what, self.tokenizer, self.keys, opinion)
 

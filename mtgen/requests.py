@@ -40,6 +40,8 @@ TEXT_MARKS = ("gumbel", "gumbel-single", "kgw", "synthid")
 """Watermarks that text can be sampled with: ours first, the others to compare with."""
 TRANSLATION_MARKS = ("tilt",)
 """Watermark of translations that are searched; those that are sampled get the one of text."""
+IMAGE_MARKS = ("pixels",)
+"""Watermark of pictures."""
 UNMARKED = "none"
 
 Role = Literal["system", "user", "assistant"]
@@ -221,9 +223,12 @@ class ImageRequest:
     """1..4; picture `i` has the seed `seed + i`, and is the same when drawn alone."""
     seed: int | None = None
     """0..2**32-1; None draws one, which the `ImageGeneration` carries."""
+    mark: str = IMAGE_MARKS[0]
+    """Watermark, one of IMAGE_MARKS; UNMARKED for none."""
 
     def __post_init__(self) -> None:
         check_text(self.prompt, "prompt")
+        check_mark(self.mark, IMAGE_MARKS)
         check_text(self.negative_prompt, "negative prompt", allow_empty=True)
         for what, text in (("prompt", self.prompt), ("negative prompt", self.negative_prompt)):
             if len(text) > MAX_IMAGE_PROMPT:

@@ -89,8 +89,9 @@ class ImagePipeline(DiffusionPipeline):
             num_images_per_prompt: Of each prompt, at least 1.
             generator: On the CPU; one for all pictures in turn, or one for each picture.
             temperature: Divides the scores of tokens.
-            output_type: `pil` images, `np` (N, 256, 256, 3) in 0..1, `pt` (N, 3, 256, 256) in
-                0..1, or `latent`: the tokens, (N, 64, 2).
+            output_type: `pil` images, which are marked as machine-made; or what is not: `np`
+                (N, 256, 256, 3) in 0..1, `pt` (N, 3, 256, 256) in 0..1, or `latent`: the tokens,
+                (N, 64, 2).
             return_dict: `ImagePipelineOutput`, else a tuple of the pictures.
             callback_on_step_end: Sees the tokens after each step; may set `pipe._interrupt`.
             callback_on_step_end_tensor_inputs: What the callback gets; only `tokens` exists.
@@ -180,6 +181,7 @@ class ImagePipeline(DiffusionPipeline):
         if kind == "latent":
             return tokens
         if kind == "pil":
-            return list(to_images(tokens, prompts, self.painters, 256))
+            images = to_images(tokens, prompts, self.painters, 256)
+            return [self._mtgen.mark_image(image) for image in images]
         pixels = to_pixels(tokens, prompts, self.painters) / 2 + 0.5
         return pixels if kind == "pt" else pixels.permute(0, 2, 3, 1)

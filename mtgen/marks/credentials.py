@@ -277,12 +277,13 @@ def read_credentials(content: bytes, kind: str, anchors: bytes) -> Credentials |
     if kind not in READABLE:
         return None
     try:
-        reader = c2pa.Reader(READABLE[kind], io.BytesIO(content), context=context(anchors))
+        stream = io.BytesIO(content)
+        reader = c2pa.Reader.try_create(READABLE[kind], stream, context=context(anchors))
+        if reader is None:
+            return None
         with reader:
             store = json.loads(reader.json())
     except c2pa.C2paError as error:
-        if isinstance(error, c2pa.C2paError.ManifestNotFound):
-            return None
         return Credentials(
             state="invalid", edited=False, signer="", generator="", time=None,
             machine_made=False, actions=(), settings=None, problems=(str(error),),

@@ -33,6 +33,8 @@ TEXT = "text"
 """What a key is derived for: sampled text."""
 TRANSLATION = "translation"
 """The same for translations that are searched with beams."""
+PIXELS = "pixels"
+"""The same for the pixels of pictures."""
 
 
 @dataclass(frozen=True)

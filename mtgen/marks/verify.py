@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from PIL import Image
+
 from mtgen.errors import BadRequestError, DocumentError, PictureError
 from mtgen.marks.credentials import Credentials, Signer, read_credentials
 from mtgen.marks.keys import TRANSLATION, KeyRing
+from mtgen.marks.picture import PictureTest, read_picture
 from mtgen.marks.text import (
     LEVEL,
     MAX_CHARS,
@@ -38,7 +41,8 @@ TEXT_LIMITS = (
 )
 PICTURE_LIMITS = (
     "Credentials and settings are lost when a picture is saved anew, as most chats and social "
-    "networks do; their absence proves nothing.",
+    "networks do. The watermark survives that, and cutting and resizing, but not every edit: that "
+    "nothing is found proves nothing.",
 )
 
 
@@ -51,10 +55,12 @@ class Verification:
     summary: str
     """For people: what was found, with its error rate."""
     p_value: float | None
-    """How often something unmarked looks as marked to any of our tests; None for pictures whose
-    marks are no matter of chance."""
+    """How often something unmarked looks as marked to any of the tests of watermarks; None where
+    there are none, as for tiny pictures."""
     text_tests: tuple[TextTest, ...] = ()
     """Two for each key, the likeliest first."""
+    picture_tests: tuple[PictureTest, ...] = ()
+    """One for each key, the likeliest first; none of pictures that are too small."""
     credentials: Credentials | None = None
     """Content Credentials of a picture."""
     settings: dict[str, Any] | None = None
@@ -112,19 +118,24 @@ def verify_text(
     )  # fmt: skip
 
 
-def verify_picture(content: bytes, name: str, signer: Signer) -> Verification:
-    """Looks for credentials and settings.
+def verify_picture(
+    content: bytes, name: str, signer: Signer, keys: KeyRing, any_size: bool = False
+) -> Verification:
+    """Looks for the watermarks of all keys in the pixels, for credentials and for settings.
 
     Args:
         content: Of the file.
         name: The file's name, for messages.
         signer: Whose roots are trusted.
+        keys: Whose watermarks are looked for.
+        any_size: See `read_picture`.
 
     Raises:
         PictureError: it is no picture that can be read, or too large.
     """
     started = time.perf_counter()
-    kind = checked_picture(content, name)
+    kind, image = checked_picture(content, name)
+    tests = tuple(read_picture(image, keys, any_size=any_size))
     credentials = read_credentials(content, kind, signer.anchors)
     settings = None
     if kind == "PNG":
@@ -135,6 +146,16 @@ def verify_picture(content: bytes, name: str, signer: Signer) -> Verification:
         except BadRequestError:
             settings = None
     found = []
+    p = min(1.0, tests[0].p_value * len(tests)) if tests else None
+    watermarked = p is not None and p <= LEVEL
+    if watermarked:
+        best = tests[0]
+        whose = f"{best.host}'s key" if best.host else f"our key {best.key}"
+        when = f" on {best.day}" if best.day else ""
+        found.append(
+            f"watermark found in the pixels, made with {whose}{when}: of pictures without the mark "
+            f"{odds(p)} would look like this"
+        )
     if credentials is not None:
         by = credentials.signer or "an unknown signer"
         said = "machine-made" if credentials.machine_made else "not said to be machine-made"
@@ -147,26 +168,29 @@ def verify_picture(content: bytes, name: str, signer: Signer) -> Verification:
         else:
             found.append(f"Content Credentials, signed by {by}, whom we do not know: {said}")
     if settings:
-        found.append(f"settings of mtgen, seed {settings['request']['seed']}")
-    good = credentials is not None and credentials.state in ("trusted", "valid")
-    marked = settings is not None or (good and credentials.machine_made)
+        seed = settings["request"]["seed"]
+        found.append(f"settings of mtgen, seed {seed}, which anyone could have written")
+    signed = (
+        credentials is not None
+        and credentials.state in ("trusted", "valid")
+        and credentials.machine_made
+    )
     text = "; ".join(found)
+    marked = watermarked or signed or settings
     return Verification(
-        kind="picture", verdict="marked" if marked else "unmarked", p_value=None,
+        kind="picture", verdict="marked" if marked else "unmarked", p_value=p,
         summary=f"{text[:1].upper()}{text[1:]}." if found else "No mark found.",
-        credentials=credentials, settings=settings, limits=PICTURE_LIMITS,
+        picture_tests=tests, credentials=credentials, settings=settings, limits=PICTURE_LIMITS,
         seconds=time.perf_counter() - started,
     )  # fmt: skip
 
 
-def checked_picture(content: bytes, name: str) -> str:
-    """Pillow's name of a picture's format; all of its pixels can be read.
+def checked_picture(content: bytes, name: str) -> tuple[str, Image.Image]:
+    """Pillow's name of a picture's format, and the picture.
 
     Raises:
         PictureError: it is none, damaged, moving, or too large; its pixels were not unpacked.
     """
-    from PIL import Image
-
     try:
         with (
             warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
@@ -183,6 +207,7 @@ def checked_picture(content: bytes, name: str) -> str:
                     f"{name} is a moving picture or a GIF; give one frame of it as PNG or JPEG"
                 )
             image.load()
+            return kind, image.copy()
     except Image.DecompressionBombError:
         raise PictureError(f"{name} unpacks to far more pixels than are looked at") from None
     except (OSError, ValueError, SyntaxError) as error:
@@ -190,7 +215,6 @@ def checked_picture(content: bytes, name: str) -> str:
             f"{name} is no picture that can be read, or is cut off or damaged ({error}); give a "
             "whole PNG, JPEG or WebP file"
         ) from None
-    return kind
 
 
 def looks_like_picture(content: bytes) -> bool:

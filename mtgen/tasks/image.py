@@ -6,7 +6,7 @@ import dataclasses
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -222,8 +222,26 @@ class ImageStream:
         painters: Painters,
         model: str,
         stop: threading.Event | None = None,
+        mark: Callable[[Image.Image], Image.Image] | None = None,
+        marks: tuple[str, ...] = (),
     ) -> None:
+        """Makes tokens of the prompts.
+
+        Args:
+            request: The prompt with its settings.
+            runtime: The trunk.
+            tokenizer: Of the trunk.
+            painters: What draws.
+            model: Name for the `ImageGeneration`.
+            stop: See above.
+            mark: Marks a finished picture; previews are not marked.
+            marks: What it marks them with, for the `ImageGeneration`.
+
+        Raises:
+            PromptTooLongError: the model cannot read so long a prompt.
+        """
         self._started = time.perf_counter()
+        self._mark, self._marks = mark, marks
         self.request = dataclasses.replace(
             request, seed=draw_seed() if request.seed is None else request.seed
         )
@@ -293,6 +311,8 @@ class ImageStream:
                 first_preview_s = time.perf_counter() - self._started
             left = (time.perf_counter() - began) / step * (num_steps - step)
             yield ImagePreview(step, num_steps, images, left)
+        if self._mark is not None:
+            images = tuple(map(self._mark, images))
         self._generation = ImageGeneration(
             images=images,
             request=request,
@@ -302,6 +322,7 @@ class ImageStream:
                 first_preview_s=first_preview_s, total_s=time.perf_counter() - self._started,
             ),
             model=self._model,
+            marks=self._marks if images else (),
         )  # fmt: skip
 
 

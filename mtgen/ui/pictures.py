@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mtgen.errors import SettingError
 from mtgen.model.trunk import writing
 from mtgen.png import PictureSettings, file_name, save_picture, settings_of
-from mtgen.requests import ImageGeneration, ImageRequest
+from mtgen.requests import IMAGE_MARKS, UNMARKED, ImageGeneration, ImageRequest
 from mtgen.ui.model import SharedModel
 
 REFRESH_S = 0.1
@@ -144,6 +144,7 @@ def draw_sheet(
     images: list[Image.Image] = []
     started, shown, cancelled, name = time.monotonic(), 0.0, False, pipeline.model
     for number, request in enumerate(requests, start=1):
+        request = dataclasses.replace(request, mark=UNMARKED)  # the sheet is marked as a whole
         stream = pipeline.image_stream(request, stop=stop)
         for preview in stream:
             if time.monotonic() - shown > REFRESH_S:
@@ -169,11 +170,13 @@ def draw_sheet(
         finish_reason="cancelled" if cancelled else "stop",
         seeds=comparison.seeds,
         guidance_scales=comparison.guidance_scales,
+        marks=(f"{IMAGE_MARKS[0]}:{pipeline.keys.current.fingerprint}",),
     )
     files: tuple[tuple[str, str], ...] = ()
     if images:
         path = new_folder(folder) / f"compare-{file_name(requests[0])}"
-        save_picture(path, sheet(comparison, images), settings, pipeline.signer)
+        image = pipeline.mark_image(sheet(comparison, images))
+        save_picture(path, image, settings, pipeline.signer)
         files = ((str(path), ""),)
     parts = [f"seeds {' '.join(map(str, comparison.seeds))}", f"{seconds:.1f} s"]
     if cancelled:

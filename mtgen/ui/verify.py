@@ -14,6 +14,7 @@ from mtgen.ui.turns import PARALLEL, complaint, explained
 
 if TYPE_CHECKING:
     from mtgen.marks.credentials import Credentials
+    from mtgen.marks.picture import PictureTest
     from mtgen.marks.text import TextTest
     from mtgen.marks.verify import Verification
 
@@ -23,8 +24,8 @@ MAX_SHOWN = 20_000
 
 ABOUT = """
 What is made here carries marks that say so: texts a watermark in the choice of their words,
-pictures signed Content Credentials and their settings. Paste a text, or drop a picture or a file,
-to look for them. Nothing is kept.
+pictures one in their pixels, signed Content Credentials and their settings. Paste a text, or drop a
+picture or a file, to look for them. Nothing is kept.
 """
 
 BADGES = {
@@ -135,6 +136,18 @@ def credentials_html(found: Credentials) -> str:
     return table(rows, [])
 
 
+def pixels_html(tests: tuple[PictureTest, ...]) -> str:
+    """What each key found in the pixels."""
+    rows = [
+        [
+            f"{test.key} {escaped(test.host)}", p_text(test.p_value), test.day or "–",
+            test.model or "–",
+        ]
+        for test in tests
+    ]  # fmt: skip
+    return table(rows, ["Key", "p, pixels", "Day", "Model"])
+
+
 def settings_rows(settings: dict[str, Any]) -> str:
     """How a picture was drawn, by its own words."""
     request = settings["request"]
@@ -158,6 +171,8 @@ def result_html(found: Verification, text: str | None = None) -> str:
         if text is not None and found.verdict == "marked":
             parts.append(parts_html(text, found.text_tests[0]))
         parts.append(tests_html(found.text_tests))
+    if found.picture_tests:
+        parts.append(pixels_html(found.picture_tests))
     if credentials is not None:
         parts.append(credentials_html(credentials))
     if found.settings is not None:
@@ -191,33 +206,34 @@ def build_tab(model: SharedModel) -> None:
                 label="Picture or file", file_types=[*PICTURES, *SUFFIXES], height=180,
                 elem_id="verify-file",
             )  # fmt: skip
-            with_model = gr.Checkbox(
-                False, label="Ask the model too", elem_id="verify-model",
-                info="finds shorter texts, takes a second for some hundred words",
+            thorough = gr.Checkbox(
+                False, label="Look longer", elem_id="verify-thorough",
+                info="asks the model too, which finds shorter texts; finds pictures that were cut "
+                "and resized",
             )  # fmt: skip
     result = gr.HTML(elem_id="verify-result")
 
-    def looked_at(text: str, with_model: bool) -> str:
+    def looked_at(text: str, thorough: bool) -> str:
         try:
-            return result_html(model.get().verify(text, with_model=with_model), text)
+            return result_html(model.get().verify(text, thorough=thorough), text)
         except Exception as error:
             return failed(error)
 
-    def looked_into(path: str | None, with_model: bool) -> str:
+    def looked_into(path: str | None, thorough: bool) -> str:
         if not path:
             return ""
         try:
-            return result_html(model.get().verify(Path(path), with_model=with_model))
+            return result_html(model.get().verify(Path(path), thorough=thorough))
         except Exception as error:
             return failed(error)
 
-    def verify_endpoint(text: str, path: str | None, with_model: bool) -> dict[str, Any]:
+    def verify_endpoint(text: str, path: str | None, thorough: bool) -> dict[str, Any]:
         """Says which of our marks a text, or else a file, carries.
 
         Args:
             text: What to look at, up to 1,000,000 characters; empty where a file is given.
             path: A PNG, JPEG or WebP picture, a document, or a text file, instead of a text.
-            with_model: Ask the model too what it thinks of each token: finds shorter texts.
+            thorough: Look longer: ask the model too, and look for cut and resized pictures.
 
         Returns:
             "verdict" ("marked", "unmarked" or "too little"), "summary" in words, "p_value", the
@@ -226,18 +242,18 @@ def build_tab(model: SharedModel) -> None:
         if bool(text) == bool(path):
             raise complaint("give either a text or a file to verify")
         try:
-            found = model.get().verify(Path(path) if path else text, with_model=bool(with_model))
+            found = model.get().verify(Path(path) if path else text, thorough=bool(thorough))
             return found.as_dict()
         except Exception as error:
             raise explained(error) from None
 
     shared: dict[str, Any] = {"concurrency_limit": PARALLEL, "concurrency_id": "model"}
     gr.on(
-        [go.click, text.submit], looked_at, [text, with_model], [result],
+        [go.click, text.submit], looked_at, [text, thorough], [result],
         api_visibility="private", **shared,
     )  # fmt: skip
-    file.upload(looked_into, [file, with_model], [result], api_visibility="private", **shared)
+    file.upload(looked_into, [file, thorough], [result], api_visibility="private", **shared)
     file.clear(lambda: "", [], [result], api_visibility="private", queue=False)
     hidden = gr.Button(visible=False)
     found = gr.JSON(visible=False)
-    hidden.click(verify_endpoint, [text, file, with_model], [found], api_name="verify", **shared)
+    hidden.click(verify_endpoint, [text, file, thorough], [found], api_name="verify", **shared)

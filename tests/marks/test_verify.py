@@ -47,7 +47,7 @@ def test_the_model_itself_finds_more(pipeline):
         for seed in range(4)
     ]
     plain = [pipeline.verify(text).text_tests[0] for text in texts]
-    asked = [pipeline.verify(text, with_model=True) for text in texts]
+    asked = [pipeline.verify(text, thorough=True) for text in texts]
     own = [
         next(t for t in found.text_tests if (t.mark, t.key) == ("text", OWN.fingerprint))
         for found in asked

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import gradio as gr
 import httpx
@@ -245,8 +247,13 @@ def test_a_sheet_holds_each_picture_as_it_is_drawn_alone(model, tiny_image, tmp_
     comparison = Comparison(request=base, seeds=(3, 4), guidance_scales=(1.0, 5.0))
     *_, drawn = draw_sheet(model, comparison, tmp_path, threading.Event())
     [(path, _)] = drawn.files
-    images = [tiny_image.image(request).images[0] for request in comparison.requests]
-    assert Image.open(path).tobytes() == sheet(comparison, images).tobytes()
+    images = [
+        tiny_image.image(dataclasses.replace(request, mark="none")).images[0]
+        for request in comparison.requests
+    ]
+    whole = tiny_image.mark_image(sheet(comparison, images))  # as one picture, like all others
+    assert Image.open(path).tobytes() == whole.tobytes()
+    assert tiny_image.verify(Path(path)).picture_tests[0].p_value < 1e-6
     assert read_settings(path).seeds == (3, 4)
     assert read_settings(path).guidance_scales == (1.0, 5.0)
     assert len({image.tobytes() for image in images}) == 4
