@@ -1,11 +1,17 @@
-"""Compares ways to mark texts: `python -m evals.text_marks --texts 200 --out runs/marks`.
+"""Measures the marks in texts: `python -m evals.text_marks schemes --texts 200 --out runs/marks`.
 
-Texts of our own model, marked in each way; each is cut at several lengths, turned into text and
-back, and read with the key alone and with the model's own probabilities.
+schemes       texts of our own model, marked in each way; each is cut at several lengths, turned
+              into text and back, and read with the key alone and with the model's probabilities
+human         false positives on texts of people, of the validation split of the training data
+attacks       marked texts with words left out or replaced, written anew, or translated and back
+translations  what the mark costs in chrF++ on validation sentences, and when it is found
 """
 
 from __future__ import annotations
 
+import argparse
+import functools
+import hashlib
 import json
 import math
 import sys
@@ -15,16 +21,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import binomtest
+from scipy.stats import binomtest, kstest
 from tqdm import tqdm
 
+from evals.translation_quality import sentences
 from mtgen.cli import Parser, print_json, run
 from mtgen.marks.gumbel import evidence, weighted_p_value
+from mtgen.marks.keys import TEXT, TRANSLATION, MarkKey
 from mtgen.marks.schemes import SCHEMES, GumbelScheme, Scheme, scheme
-from mtgen.model.beam import read_batch
+from mtgen.marks.text import tested_translation
+from mtgen.marks.tilt import STRENGTH, Tilt
+from mtgen.model.beam import beam_search, read_batch
 from mtgen.model.sampling import Unmarked, seeded
+from mtgen.model.tokenizer import ChatTokenizer, translation_prompt
 from mtgen.pipeline import Pipeline
-from mtgen.requests import Message
+from mtgen.requests import LANGUAGES, Message
 
 FORMS = (
     "Write a short story about {}.", "Explain to a child what is special about {}.",
@@ -131,28 +142,180 @@ def compared(pipeline: Pipeline, name: str, options: Any) -> list[dict[str, Any]
     return rows
 
 
+def human_texts(folder: Path, tokens: int, tokenizer: ChatTokenizer) -> Iterator[list[int]]:
+    """Texts of people of so many tokens, of validation sentences in four languages.
+
+    Raises:
+        BadRequestError: the data has not been built there.
+    """
+    for lang in [lang for lang in LANGUAGES if lang != "en"]:
+        pairs = sentences(folder, lang, 10**9)
+        for column in (0, 1):
+            ids: list[int] = []
+            for pair in pairs:
+                ids += tokenizer.encode(" " + pair[column])
+                if len(ids) >= tokens:
+                    yield ids[:tokens]
+                    ids = []
+
+
+def false_positives(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
+    """Rates of both marks on texts of people, by key, and whether p-values are uniform."""
+    rows = []
+    for length in LENGTHS:
+        texts = list(human_texts(options.data, length, pipeline.tokenizer))
+        texts = [texts[n * len(texts) // options.texts] for n in range(options.texts)]
+        for number in range(options.keys):
+            key = MarkKey(hashlib.sha256(f"key {number}".encode()).digest())
+            for mark in (TEXT, TRANSLATION):
+                if mark == TEXT:
+                    found = [GumbelScheme(key.derived(TEXT)).read(ids).p_value for ids in texts]
+                else:
+                    found = [tested_translation(ids, key).p_whole for ids in texts]
+                uniform = float(kstest(found, "uniform").pvalue)
+                row = {"mark": mark, "key": key.fingerprint, "tokens": length, "ks_p": uniform}
+                rows.append(row | rates(found))
+                print_json(rows[-1])
+    return rows
+
+
+def without_words(text: str, share: float, rng: np.random.Generator) -> str:
+    """A text without that share of its words."""
+    return " ".join(word for word in text.split() if rng.random() >= share)
+
+
+def with_others(text: str, share: float, rng: np.random.Generator, words: Sequence[str]) -> str:
+    """A text with that share of its words replaced by words of other texts."""
+    return " ".join(
+        str(rng.choice(words)) if rng.random() < share else word for word in text.split()
+    )
+
+
+def attacked(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
+    """Rates of our mark after each attack, at 200 tokens."""
+    key = MarkKey(options.secret)
+    way, rng = GumbelScheme(key.derived(TEXT)), np.random.default_rng(options.seed)
+    rows = []
+    for temperature in options.temperatures:
+        asked = prompts(options.texts)
+        written = texts(
+            pipeline, asked, way, temperature=temperature, top_p=options.top_p,
+            num_tokens=max(LENGTHS), seed=options.seed,
+        )  # fmt: skip
+        said = [pipeline.tokenizer.decode(ids) for ids in tqdm(written, total=len(asked))]
+        replaced = functools.partial(
+            with_others, share=0.2, rng=rng, words=[word for text in said for word in text.split()]
+        )
+        shortened = functools.partial(without_words, share=0.3, rng=rng)
+
+        def anew(text: str) -> str:
+            prompt = f"Rewrite this in other words:\n\n{text}"
+            return pipeline.text(prompt, seed=1, max_new_tokens=260, mark="none").text
+
+        def there_and_back(text: str) -> str:
+            away = pipeline.translate(text, source="en", target="fr", mark="none").text
+            return pipeline.translate(away, source="fr", target="en", mark="none").text
+
+        few = min(len(said), 40)
+        for name, change, count in (
+            ("none", lambda text: text, len(said)),
+            ("30% of words left out", shortened, len(said)),
+            ("20% of words replaced", replaced, len(said)),
+            ("both", lambda text, cut=shortened, put=replaced: put(cut(text)), len(said)),
+            ("lower case", str.lower, len(said)),
+            ("rewritten by our model", anew, few),
+            ("translated to French and back by our model", there_and_back, few),
+        ):  # fmt: skip
+            changed = [change(text) for text in said[:count]]
+            found = [read_text(pipeline, way, text) for text in tqdm(changed, desc=name)]
+            for detector in found[0]:
+                row = {"attack": name, "temperature": temperature, "detector": detector}
+                rows.append(row | rates([one[detector] for one in found]))
+                print_json(rows[-1])
+    return rows
+
+
+def translated(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
+    """Cost in chrF++ and rates of the mark in translations, by its strength."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    key, rows = MarkKey(options.secret), []
+    expert, tokenizer = pipeline.translation_expert(), pipeline.tokenizer
+    for strength in options.strengths:
+        bonus = Tilt(key.derived(TRANSLATION), strength) if strength else None
+        scores, streams = [], {}
+        for lang in [lang for lang in LANGUAGES if lang != "en"]:
+            pairs = sentences(options.data, lang, options.texts)
+            for src, tgt, columns in (("en", lang, (0, 1)), (lang, "en", (1, 0))):
+                made: dict[int, list[int]] = {}
+                for start in tqdm(range(0, len(pairs), 32), desc=f"{strength:g}: {src}-{tgt}"):
+                    sources = [tokenizer.encode(p[columns[0]]) for p in pairs[start : start + 32]]
+                    for place, found in beam_search(
+                        pipeline.runtime,
+                        [translation_prompt(ids, src, tgt, tokenizer) for ids in sources],
+                        eos_ids=tokenizer.eos_ids, bonus=bonus, expert=expert,
+                        max_new_tokens=[2 * len(ids) + 12 for ids in sources],
+                    ):  # fmt: skip
+                        made[start + place] = list(found[0].ids)
+                said = [tokenizer.decode(made[n]) for n in range(len(pairs))]
+                wanted = [[pair[columns[1]] for pair in pairs]]
+                scores.append(CHRF(word_order=2).corpus_score(said, wanted).score)
+                streams.setdefault(tgt, []).extend(said)
+        for length in LENGTHS:
+            p_values = []
+            for said in streams.values():
+                ids = tokenizer.encode(" ".join(said))
+                for start in range(0, len(ids) - length + 1, length):
+                    part = ids[start : start + length]
+                    p_values.append(tested_translation(part, key).p_whole)
+            row = {"strength": strength, "chrf": float(np.mean(scores)), "tokens": length}
+            rows.append(row | rates(p_values))
+            print_json(rows[-1])
+    return rows
+
+
+def schemes(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
+    """Rates of all schemes."""
+    rows = []
+    for name in options.schemes:
+        rows += compared(pipeline, name, options)
+        for row in rows[-2 * len(LENGTHS) * len(options.temperatures) :]:
+            print_json(row)
+    return rows
+
+
+MEASURES = {
+    "schemes": schemes, "human": false_positives, "attacks": attacked, "translations": translated,
+}  # fmt: skip
+
+
 def main(arguments: list[str]) -> int:
     """Command line."""
     import mtgen
 
-    parser = Parser(prog="python -m evals.text_marks", description=__doc__)
+    parser = Parser(
+        prog="python -m evals.text_marks", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("what", choices=MEASURES, help="what to measure")
     parser.add_argument("--schemes", nargs="+", default=list(SCHEMES), help="names")
-    parser.add_argument("--texts", type=int, default=200, help="of each scheme and temperature")
+    parser.add_argument("--texts", type=int, default=200, help="of each setting")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.8, 1.0], help="of them")
     parser.add_argument("--top-p", type=float, default=0.95, help="of sampling")
+    parser.add_argument("--keys", type=int, default=2, help="human: keys to try")
+    parser.add_argument(
+        "--strengths", type=float, nargs="+", default=[0.0, STRENGTH], help="translations: nats"
+    )
+    parser.add_argument("--data", type=Path, default=Path("build/data"), help="built data")
     parser.add_argument("--seed", type=int, default=0, help="of the first text")
     parser.add_argument("--out", type=Path, help="folder that gets the rates as JSON")
     options = parser.parse_args(arguments)
     options.secret = b"a key for measurements, not safe"
-    pipeline = mtgen.load()
-    rows = []
-    for name in options.schemes:
-        rows += compared(pipeline, name, options)
-        for row in rows[-2 * len(LENGTHS) :]:
-            print_json(row)
+    rows = MEASURES[options.what](mtgen.load(), options)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "text-marks.json").write_text(json.dumps(rows, indent=1), "utf-8")
+        path = options.out / f"text-marks-{options.what}.json"
+        path.write_text(json.dumps(rows, indent=1), "utf-8")
     return 0
 
 

@@ -65,7 +65,7 @@ class Credentials:
     generator: str
     """Program that made the claim."""
     time: str | None
-    """When it was signed, if a time authority or the signer says so."""
+    """When it was signed by a time authority, or made by the signer's word."""
     machine_made: bool
     """The actions name a trained model as the source."""
     actions: tuple[str, ...]
@@ -244,6 +244,7 @@ def signed(content: bytes, kind: str, title: str, settings: dict[str, Any], by: 
     agent = {"name": "mtgen", "version": __version__}
     created = {
         "action": "c2pa.created", "digitalSourceType": SOURCE_TYPE, "softwareAgent": agent,
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     manifest = {
         "claim_generator_info": [agent],
@@ -306,7 +307,7 @@ def read_credentials(content: bytes, kind: str, anchors: bytes) -> Credentials |
         edited=any("ash.mismatch" in problem for problem in problems),
         signer=str(signature.get("common_name") or signature.get("issuer") or ""),
         generator=" ".join(str(generator.get(key, "")) for key in ("name", "version")).strip(),
-        time=signature.get("time"),
+        time=signature.get("time") or next((a["when"] for a in actions if "when" in a), None),
         machine_made=any(source.lower().endswith("algorithmicmedia") for source in sources),
         actions=tuple(str(action["action"]) for action in actions),
         settings=data.get(SETTINGS_LABEL),

@@ -68,7 +68,8 @@ def frequencies() -> tuple[np.ndarray, np.ndarray]:
     rows, columns = np.meshgrid(axis, axis, indexing="ij")
     radius = np.hypot(rows, columns)
     half = (rows > 0) | ((rows == 0) & (columns > 0))
-    return np.nonzero((radius >= BAND[0]) & (radius <= BAND[1]) & half)
+    rows, columns = np.nonzero((radius >= BAND[0]) & (radius <= BAND[1]) & half)
+    return rows, columns
 
 
 def to_band(tile: Float[np.ndarray, "64 64"]) -> Float[np.ndarray, " D"]:

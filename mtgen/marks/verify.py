@@ -147,8 +147,9 @@ def verify_picture(
             settings = None
     found = []
     p = min(1.0, tests[0].p_value * len(tests)) if tests else None
-    watermarked = p is not None and p <= LEVEL
-    if watermarked:
+    watermarked = False
+    if p is not None and p <= LEVEL:
+        watermarked = True
         best = tests[0]
         whose = f"{best.host}'s key" if best.host else f"our key {best.key}"
         when = f" on {best.day}" if best.day else ""

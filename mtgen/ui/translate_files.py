@@ -13,6 +13,7 @@ import gradio as gr
 
 from mtgen.documents import SUFFIXES, columns, open_document, translated_name
 from mtgen.errors import MtgenError
+from mtgen.marks.sidecar import SUFFIX, sidecar
 from mtgen.model.trunk import writing
 from mtgen.requests import LANGUAGES, TranslationGeneration, TranslationRequest
 from mtgen.ui.model import SharedModel
@@ -107,10 +108,13 @@ def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
                         elem_classes=["stop-button", "danger"],
                     )  # fmt: skip
                 save = gr.DownloadButton(visible=False, elem_id="file-save", min_width=140)
+                facts = gr.DownloadButton(
+                    "Facts about it (JSON)", visible=False, elem_id="file-facts", size="sm",
+                )  # fmt: skip
                 progress = gr.HTML(elem_id="file-progress", **bare)
                 notes = gr.HTML(elem_id="file-notes", **bare)
     folder = Path(file.GRADIO_CACHE) / "mtgen"
-    shown = {"progress": progress, "notes": notes, "save": save}
+    shown = {"progress": progress, "notes": notes, "save": save, "facts": facts}
 
     def update(**values: Any) -> tuple:
         return tuple(values.get(name, gr.skip()) for name in shown)
@@ -127,9 +131,11 @@ def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
             said = getattr(error, "message", str(error))
             gr.Warning(said, title="Not read")
             hidden = gr.Dropdown(visible=False)
-            return hidden, *update(progress=line(said, problem=True), notes="", save=gone)
+            return hidden, *update(
+                progress=line(said, problem=True), notes="", save=gone, facts=gone
+            )
         choice = gr.Dropdown(names, value=names[0] if names else None, visible=bool(names))
-        return choice, *update(progress="", notes="", save=gone)
+        return choice, *update(progress="", notes="", save=gone, facts=gone)
 
     def begin(request: gr.Request, path: str | None, *values: Any) -> tuple:
         """Turns Translate into Stop, at once."""
@@ -144,7 +150,7 @@ def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
         return (
             gr.Button(visible=False),
             gr.Button(visible=True),
-            *update(progress=line(waiting), notes="", save=gone),
+            *update(progress=line(waiting), notes="", save=gone, facts=gone),
         )
 
     def work(path: str, chosen: str | None, form: Form, stop: Event) -> Iterator[tuple]:
@@ -170,8 +176,11 @@ def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
             yield update(progress=line(said), notes=told([*document.notes, *generation.notes]))
             return
         target = new_folder(folder) / translated_name(name, form.target)
+        content = document.written(stream.pieces)
+        about = target.with_name(target.name + SUFFIX)
         with writing(folder, "the server needs room there"):
-            target.write_bytes(document.written(stream.pieces))
+            target.write_bytes(content)
+            about.write_bytes(sidecar(generation, target.name, content))
         whole = generation.finish_reason != "cancelled"
         seconds = generation.timings.total_s
         said = f"{total:,} sentence{'s' if total != 1 else ''} · {seconds:.1f} s"
@@ -182,6 +191,7 @@ def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
             progress=line(said),
             notes=told([*document.notes, *notes_of(generation)]),
             save=gr.DownloadButton(label, value=str(target), visible=True),
+            facts=gr.DownloadButton(value=str(about), visible=True),
         )
 
     def respond(
@@ -210,7 +220,7 @@ def build_section(model: SharedModel, page: gr.Blocks, form: Form) -> None:
 
     def emptied() -> tuple:
         gone = gr.DownloadButton(visible=False)
-        return gr.Dropdown(visible=False), *update(progress="", notes="", save=gone)
+        return gr.Dropdown(visible=False), *update(progress="", notes="", save=gone, facts=gone)
 
     every = [*shown.values()]
     listen(file.upload, look, [file], [column, *every])

@@ -151,7 +151,7 @@ def test_swap_takes_the_text_along(page):
     expect(page.locator(SOURCE)).not_to_have_value(ENGLISH)
     assert (chosen(page, "source"), chosen(page, "target")) == ("French", "English")
     typed = page.input_value(SOURCE)
-    assert re.sub(r"[\0-\x1f\s]+", "", typed) == re.sub(r"[\0-\x1f\s]+", "", result)
+    assert [c for c in typed if c.isprintable()] == [c for c in result if c.isprintable()]
 
 
 def test_swap_without_a_known_language_says_so(page):
