@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from mtgen.cli import Parser, print_json, run
 from mtgen.errors import CacheWriteError, SettingError, TrunkNotFoundError
-from mtgen.requests import MAX_SEED, check_number
+from mtgen.requests import (
+    IMAGE_MARKS,
+    MAX_SEED,
+    TEXT_MARKS,
+    TRANSLATION_MARKS,
+    check_mark,
+    check_number,
+)
 
 if TYPE_CHECKING:
     from mtgen.pipeline import Pipeline
@@ -53,6 +60,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     running.add_argument("--limit", type=int, metavar="N", help="first N samples of each kind")
     running.add_argument("--seed", type=int, default=0, metavar="S", help="of the whole run")
+    running.add_argument(
+        "--mark", metavar="NAME",
+        help="watermark instead of the usual one, 'none' for none; see mtgen.requests",
+    )  # fmt: skip
     running.set_defaults(run=run_run)
 
     report = commands.add_parser("report", help="write report.html and report.md of a run")
@@ -117,12 +128,17 @@ def run_run(options: argparse.Namespace) -> None:
         )
     out = options.out or Path("runs") / f"{options.suite}-{datetime.now():%Y%m%d-%H%M%S}"
     print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
+    settings = {} if options.mark is None else {"mark": options.mark}
+    if options.mark is not None:
+        check_mark(options.mark, (*TEXT_MARKS, *TRANSLATION_MARKS, *IMAGE_MARKS))
     pipeline = load_pipeline(options)
     is_group = options.suite in GROUPS
     shown = []
     for suite in suites:  # each in a folder of its own
         folder = out / suite.name if is_group else out
-        run_suite(suite, pipeline, folder, seed=options.seed, limit=options.limit)
+        run_suite(
+            suite, pipeline, folder, seed=options.seed, limit=options.limit, settings=settings
+        )
         shown.append(show_run(folder, options.json))
     if options.json:
         print_json({"folder": str(out), "runs": shown} if is_group else shown[0])

@@ -40,8 +40,8 @@ TEXT_MARKS = ("gumbel", "gumbel-single", "kgw", "synthid")
 """Watermarks that text can be sampled with: ours first, the others to compare with."""
 TRANSLATION_MARKS = ("tilt",)
 """Watermark of translations that are searched; those that are sampled get the one of text."""
-IMAGE_MARKS = ("pixels",)
-"""Watermark of pictures."""
+IMAGE_MARKS = ("pixels", "codes", "codes+pixels")
+"""Watermarks of pictures: in their pixels, in the codes that they are drawn of, or in both."""
 UNMARKED = "none"
 
 Role = Literal["system", "user", "assistant"]

@@ -29,6 +29,8 @@ LEVEL = 0.01
 """Share of unmarked texts that may be called marked."""
 WINDOW = 2048
 """Tokens that the model reads at a time for its opinion."""
+MAX_OPINION = 8192
+"""Tokens of a text about which the model is asked; of longer ones the key alone tells enough."""
 
 LogProbabilities = Callable[[Sequence[int]], Float[np.ndarray, " N"]]
 """Of the tokens of a text, each given those before it, in nats."""
@@ -60,7 +62,8 @@ class TextTest:
     p_whole: float
     """How often an unmarked text has as much evidence as the whole of this one."""
     p_model: float | None
-    """The same with the model's own probabilities; None where it was not asked."""
+    """The same with the model's own probabilities; None where it was not asked, or the text is
+    longer than MAX_OPINION tokens."""
     parts: tuple[Part, ...]
     """Marked parts."""
     p_value: float
@@ -93,7 +96,7 @@ def read_text(
     check_text(text, "text to verify", allow_control=True)
     ids, spans = tokenizer.encode_spans(text)
     probabilities = None
-    if log_probabilities is not None:
+    if log_probabilities is not None and len(ids) <= MAX_OPINION:
         windows = [ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW)]
         probabilities = np.exp(np.concatenate([log_probabilities(one) for one in windows]))
     tests = [tested(ids, spans, key, probabilities) for key in keys.all]

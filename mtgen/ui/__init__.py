@@ -19,7 +19,7 @@ KEPT_S = (3_600, 86_400)
 INTRO = """
 # mtgen
 One small open model, on two CPU cores, in your browser. It is small: it errs, and it invents
-facts. Check what matters.
+facts. Check what matters. All it makes is marked as machine-made, and can be verified here.
 """
 
 STYLE = """
