@@ -82,3 +82,11 @@ def test_another_hosts_key_is_read_from_standard_input(keys):
         assert done.returncode == 2 if "--host NAME" in sentence else done.returncode != 0
         assert sentence in done.stderr
         assert "abc" not in done.stderr
+
+
+def test_the_example_runs(shell, trunk_folder):
+    env = {"MTGEN_TRUNK": str(trunk_folder), "PYTHONPATH": "."}
+    done = shell("examples/verify.py", env=env)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Watermark found") == 1
+    assert done.stdout.count("No watermark found") == 1

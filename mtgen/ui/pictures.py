@@ -250,6 +250,8 @@ def status(generation: ImageGeneration) -> str:
     if generation.finish_reason == "cancelled":
         wanted = request.num_inference_steps
         parts[1] = f"stopped after step {timings.num_steps} of {wanted}"
+    if generation.marks:
+        parts.append("watermarked")
     return " · ".join([*parts, *generation.notes])
 
 

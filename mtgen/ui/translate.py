@@ -224,6 +224,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                 said = "there is nothing to translate in it; it stays as it is"
             if asked.temperature:
                 said += f" · seed {generation.request.seed}"
+            if generation.marks and total:
+                said += " · watermarked"
             shown = Shown(
                 parts=tuple(stream.so_far), asked=asked, via=generation.via,
                 notes=generation.notes, finished=whole, confidence=generation.confidence,
