@@ -308,7 +308,7 @@ def run_keys(options: argparse.Namespace) -> None:
 
     from mtgen.marks import keys
 
-    if (options.host is not None) != (options.action == "add"):
+    if bool((options.host or "").strip()) != (options.action == "add"):
         raise BadRequestError("--host NAME goes with 'add', which needs it")
     if options.action == "rotate":
         keys.rotate()
@@ -316,18 +316,23 @@ def run_keys(options: argparse.Namespace) -> None:
         secret = keys.parse_key(typed("-"), "standard input")
         keys.add(keys.MarkKey(secret, datetime.date.today().isoformat(), options.host))
     ring = keys.load_keys()
+    note = ring.note
+    if options.action == "rotate" and os.environ.get(keys.KEY_ENV):
+        note = f"{keys.KEY_ENV} is set and still marks; the new key does once that is gone"
+    elif options.action == "rotate":
+        note = "a page that runs marks with the former key until it is started again"
     rows = [
         {"fingerprint": key.fingerprint, "made": key.made, "host": key.host,
          "marks": key == ring.current} for key in ring.all
     ]  # fmt: skip
     if options.json:
-        print_json({"keys": rows, "note": ring.note})
+        print_json({"keys": rows, "note": note})
         return
     for row in rows:
         use = "marks and verifies" if row["marks"] else "verifies"
         print(f"{row['fingerprint']}  {row['made'] or 'no date':10}  {use}  {row['host']}".rstrip())
-    if ring.note:
-        print(f"note: {ring.note}", file=sys.stderr)
+    if note:
+        print(f"note: {note}", file=sys.stderr)
 
 
 def read_bytes(path: Path) -> bytes:

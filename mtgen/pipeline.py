@@ -210,6 +210,8 @@ class Pipeline:
         if request.mark != UNMARKED:
             key = self.keys.current
             layers = request.mark.split("+")
+            if request.temperature == 0 and CODES in layers:
+                layers.remove(CODES)
             marks = tuple(f"{layer}:{key.fingerprint}" for layer in layers)
             if PIXELS in layers:
                 mark = self.mark_image

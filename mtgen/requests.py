@@ -37,11 +37,13 @@ MAX_ALTERNATIVES = 4
 MAX_GLOSSARY = 500
 """Terms."""
 TEXT_MARKS = ("gumbel", "gumbel-single", "kgw", "synthid")
-"""Watermarks that text can be sampled with: ours first, the others to compare with."""
+"""Watermarks that text can be sampled with: ours, which `verify` finds, and others to compare it
+with in `evals.text_marks`."""
 TRANSLATION_MARKS = ("tilt",)
 """Watermark of translations that are searched; those that are sampled get the one of text."""
 IMAGE_MARKS = ("pixels", "codes", "codes+pixels")
-"""Watermarks of pictures: in their pixels, in the codes that they are drawn of, or in both."""
+"""Watermarks of pictures: in their pixels, in the codes that they are drawn of, or in both. At
+temperature 0 codes are not marked."""
 UNMARKED = "none"
 
 Role = Literal["system", "user", "assistant"]

@@ -76,6 +76,8 @@ def test_another_hosts_key_is_read_from_standard_input(keys):
     for arguments, text, sentence in (
         (("add",), secret, "--host NAME goes with 'add'"),
         (("rotate", "--host", "x"), "", "--host NAME goes with 'add'"),
+        (("add", "--host", ""), secret, "--host NAME goes with 'add'"),
+        (("add", "--host", "another"), secret, "is there already, as that of a friend"),
         (("add", "--host", "x"), "abc", "standard input does not hold a key"),
     ):
         done = keys(*arguments, input=text)

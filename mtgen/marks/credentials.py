@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mtgen.errors import KeyFileError
-from mtgen.marks.keys import key_folder, write_private
+from mtgen.marks.keys import key_folder, one_at_a_time, write_private
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's term for what a trained model has made."""
@@ -30,7 +30,7 @@ CHAIN_FILE, KEY_FILE, ROOT_FILE = "c2pa-chain.pem", "c2pa-key.pem", "c2pa-root.p
 YEARS = 5
 """How long own certificates hold."""
 SIGNABLE = {"PNG": "image/png", "JPEG": "image/jpeg"}
-READABLE = {**SIGNABLE, "WEBP": "image/webp", "TIFF": "image/tiff", "GIF": "image/gif"}
+READABLE = {**SIGNABLE, "WEBP": "image/webp"}
 """By Pillow's name of the format."""
 
 
@@ -93,7 +93,7 @@ def load_signer(folder: Path | None = None, environ: Mapping[str, str] = os.envi
         if not all(given):
             raise KeyFileError(f"{CHAIN_ENV} and {KEY_ENV} are needed together, or neither")
         chain, key = pem(given[0] or "", CHAIN_ENV), pem(given[1] or "", KEY_ENV)
-        return Signer(chain, key, more, algorithm_of(key, KEY_ENV), own=False)
+        return Signer(chain, key, more, algorithm_of(key, chain, KEY_ENV), own=False)
     paths = [folder / name for name in (CHAIN_FILE, KEY_FILE, ROOT_FILE)]
     note = ""
     if all(path.is_file() for path in paths):
@@ -101,14 +101,19 @@ def load_signer(folder: Path | None = None, environ: Mapping[str, str] = os.envi
     else:
         chain, key, root = new_certificates()
         try:
-            for path, content in zip(paths, (chain, key, root), strict=True):
-                write_private(path, content)
+            with one_at_a_time(folder):
+                if all(path.is_file() for path in paths):  # another process was faster
+                    chain, key, root = (path.read_bytes() for path in paths)
+                else:
+                    for path, content in zip(paths, (chain, key, root), strict=True):
+                        write_private(path, content)
         except OSError as error:
             note = (
                 f"{folder} cannot be written ({error.strerror}), so credentials signed now will "
                 f"be by an unknown signer after a restart; set {CHAIN_ENV} and {KEY_ENV}"
             )
-    return Signer(chain, key, root + more, algorithm_of(key, str(paths[1])), own=True, note=note)
+    algorithm = algorithm_of(key, chain, str(paths[1]))
+    return Signer(chain, key, root + more, algorithm, own=True, note=note)
 
 
 def pem(value: str, name: str) -> bytes:
@@ -128,12 +133,19 @@ def pem(value: str, name: str) -> bytes:
     return content
 
 
-def algorithm_of(key: bytes, where: str) -> str:
+def algorithm_of(key: bytes, chain: bytes, where: str) -> str:
     """C2PA's name of the algorithm that a private key signs with.
 
+    Args:
+        key: In PEM.
+        chain: Certificates in PEM; the first is that of the key.
+        where: For messages.
+
     Raises:
-        KeyFileError: it is no key, has a password, or is of a kind that C2PA does not know.
+        KeyFileError: it is no key, has a password, is of a kind that C2PA does not know, or does
+            not fit the certificate.
     """
+    from cryptography import x509
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -141,6 +153,15 @@ def algorithm_of(key: bytes, where: str) -> str:
         private = serialization.load_pem_private_key(key, None)
     except (ValueError, TypeError):
         raise KeyFileError(f"{where} holds no private key in PEM without a password") from None
+    try:
+        [certificate, *_] = x509.load_pem_x509_certificates(chain)
+        fits = certificate.public_key() == private.public_key()  # type: ignore[union-attr]
+    except (ValueError, AttributeError):
+        fits = False
+    if not fits:
+        raise KeyFileError(
+            f"the certificate that belongs to {where} is none in PEM, or is of another key"
+        )
     if isinstance(private, ec.EllipticCurvePrivateKey):
         sizes = {256: "es256", 384: "es384", 521: "es512"}
         if private.curve.key_size in sizes:
@@ -220,7 +241,7 @@ def context(anchors: bytes) -> Any:
     verify = {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False}
     return c2pa.Context.from_dict(
         {
-            "trust": {"user_anchors": anchors.decode()} if anchors else {},
+            "trust": {"user_anchors": anchors.decode("ascii", "ignore")} if anchors else {},
             "verify": verify,
             "builder": {"thumbnail": {"enabled": False}},
         }
@@ -236,6 +257,9 @@ def signed(content: bytes, kind: str, title: str, settings: dict[str, Any], by: 
         title: Name of the file.
         settings: How the picture was drawn.
         by: Who signs.
+
+    Raises:
+        KeyFileError: C2PA refuses the certificate.
     """
     import c2pa
 
@@ -257,11 +281,14 @@ def signed(content: bytes, kind: str, title: str, settings: dict[str, Any], by: 
     }
     info = c2pa.C2paSignerInfo(by.algorithm, by.chain, by.key, None)
     target = io.BytesIO()
-    with (
-        c2pa.Signer.from_info(info) as signer,
-        c2pa.Builder(manifest, context(by.anchors)) as builder,
-    ):
-        builder.sign(signer, SIGNABLE[kind], io.BytesIO(content), target)
+    try:
+        with (
+            c2pa.Signer.from_info(info) as signer,
+            c2pa.Builder(manifest, context(by.anchors)) as builder,
+        ):
+            builder.sign(signer, SIGNABLE[kind], io.BytesIO(content), target)
+    except c2pa.C2paError as error:
+        raise KeyFileError(f"the picture cannot be signed ({error}); see docs/marks.md") from None
     return target.getvalue()
 
 
@@ -283,12 +310,16 @@ def read_credentials(content: bytes, kind: str, anchors: bytes) -> Credentials |
         if reader is None:
             return None
         with reader:
-            store = json.loads(reader.json())
-    except c2pa.C2paError as error:
+            return credentials_of(json.loads(reader.json()))
+    except (c2pa.C2paError, LookupError, TypeError, AttributeError, ValueError) as error:
         return Credentials(
             state="invalid", edited=False, signer="", generator="", time=None,
             machine_made=False, actions=(), settings=None, problems=(str(error),),
         )  # fmt: skip
+
+
+def credentials_of(store: dict[str, Any]) -> Credentials:
+    """What a store of manifests says, as the library gives it in JSON; strangers write those."""
     manifest = store["manifests"][store["active_manifest"]]
     results = store.get("validation_results", {}).get("activeManifest", {})
     problems = tuple(item["code"] for item in results.get("failure", ()))

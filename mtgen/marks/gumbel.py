@@ -198,8 +198,8 @@ def sum_p_value(
 ) -> float:  # fmt: skip
     """How often a sum of scores of unmarked tokens is at least as large as the one found.
 
-    What the sum is over unmarked tokens comes of a convolution of what each gives, on a grid to
-    which it is rounded.
+    What the sum is over unmarked tokens comes of a convolution of what each gives, on a grid: what
+    lies between two of its points is shared out so that the mean stays.
 
     Args:
         found: Scores of the tokens.
@@ -214,8 +214,12 @@ def sum_p_value(
     step = max(float(counts @ (cells.max(axis=1) - low)) / (bins // 2), 1e-9)
     spectrum = np.ones(bins // 2 + 1, dtype=np.complex128)
     for row, least, count in zip(cells, low, counts, strict=True):
-        places = np.rint((row - least) / step).astype(int)
-        spectrum *= np.fft.rfft(np.bincount(places, MASSES, minlength=bins), bins) ** count
+        places = (row - least) / step
+        below = np.floor(places).astype(int)
+        above = places - below
+        density = np.bincount(below, MASSES * (1 - above), bins)
+        density += np.bincount(below + 1, MASSES * above, bins)
+        spectrum *= np.fft.rfft(density[:bins]) ** count
     density = np.fft.irfft(spectrum, bins)
     place = math.floor(float(found.sum() - low[kinds].sum()) / step)
     return float(np.clip(density[max(place, 0) :].sum(), 1e-12, 1))

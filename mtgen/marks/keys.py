@@ -7,6 +7,7 @@ kept, and nothing prints them: a key is spoken of by its fingerprint.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -14,7 +15,7 @@ import json
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ FOLDER_ENV = "MTGEN_KEYS"
 """The folder of the key file."""
 KEY_BYTES = 32
 FILENAME = "mark-keys.json"
+LOCK_S = 10.0
+"""Longest wait for another process that makes keys."""
 TEXT = "text"
 """What a key is derived for: sampled text."""
 TRANSLATION = "translation"
@@ -74,7 +77,8 @@ class KeyRing:
     @property
     def all(self) -> tuple[MarkKey, ...]:
         """Every key once, the current one first."""
-        return tuple({key.secret: key for key in (*self.others, self.current)}.values())[::-1]
+        own = {self.current.secret: self.current}
+        return tuple((own | {k.secret: k for k in reversed(self.others)} | own).values())
 
 
 PUBLIC = KeyRing(MarkKey(b"published, so that evals repeat!", host="published with mtgen"))
@@ -144,7 +148,10 @@ def load_keys(folder: Path | None = None, environ: Mapping[str, str] = os.enviro
         stored = []
     key = new_key()
     try:
-        write_keys(path, [*stored, key])
+        with one_at_a_time(path.parent):
+            if path.is_file() and not stored:  # another process was faster
+                return load_keys(folder, environ)
+            write_keys(path, [*stored, key])
     except OSError as error:
         note = (
             f"{path} cannot be written ({error.strerror}), so marks made now cannot be verified "
@@ -167,10 +174,14 @@ def add(key: MarkKey, folder: Path | None = None) -> MarkKey:
     """Adds a key: another host's for verification, or a new one of our own.
 
     Raises:
-        KeyFileError: the file is damaged or cannot be written.
+        KeyFileError: the file is damaged or cannot be written, or has the key for another host.
     """
     path = (folder or key_folder()) / FILENAME
     stored = read_keys(path) if path.is_file() else []
+    for old in stored:
+        if old.secret == key.secret and old.host != key.host:
+            whose = f"that of {old.host}" if old.host else "one of our own"
+            raise KeyFileError(f"key {key.fingerprint} is there already, as {whose}")
     kept = [old for old in stored if old.secret != key.secret]
     try:
         write_keys(path, [*kept, key])
@@ -207,6 +218,23 @@ def write_keys(path: Path, keys: Sequence[MarkKey]) -> None:
     """Replaces a file of keys, which nobody else can read at any time."""
     rows = [{"key": k.secret.hex(), "made": k.made, "host": k.host} for k in keys]
     write_private(path, json.dumps({"keys": rows}, indent=1).encode("ascii"))
+
+
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keeps other processes from making keys in a folder at the same time.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with FileLock(folder / ".lock", timeout=LOCK_S):
+            yield
+    except Timeout:
+        raise OSError(None, "locked by another process") from None
 
 
 def write_private(path: Path, content: bytes) -> None:

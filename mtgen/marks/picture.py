@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image
 
 from mtgen.marks.keys import PIXELS, KeyRing, MarkKey
-from mtgen.marks.pixels import NUM_BITS, embedded, own_scale, read_pixels
+from mtgen.marks.pixels import NUM_BITS, Bands, bands_of, embedded, read_bands
 
 FIELD_BITS = 16
 """Of the key's fingerprint, of the model's, and of the day: 48 together."""
 FIRST_DAY = datetime.date(2024, 1, 1)
 MIN_PX = 64
 """Side of the smallest picture that is marked or read."""
-MAX_PX = 1024
+MAX_PX = 2048
 """Side to which larger pictures are reduced before they are read."""
 DOUBTFUL_MARGIN = 2.0
 """Standard deviations of a payload's weakest bit, below which it may be wrong."""
@@ -62,29 +62,29 @@ def marked_image(image: Image.Image, key: MarkKey, model: str, day: datetime.dat
 
 
 def read_picture(image: Image.Image, keys: KeyRing, *, any_size: bool = False) -> list[PictureTest]:
-    """One test for each key, the likeliest first.
+    """One test for each key, the likeliest first; none of pictures smaller than MIN_PX.
 
     Args:
-        image: As it was found; what is transparent counts as white.
+        image: As it was found; what is transparent counts as white. Larger ones are made smaller
+            in place.
         keys: Whose marks are looked for.
         any_size: Also look for pictures that were cut and then resized, which takes longer.
     """
+    if max(image.size) > MAX_PX:
+        image.thumbnail((MAX_PX, MAX_PX))
+    if min(image.size) < MIN_PX:
+        return []
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         flat = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(flat, image.convert("RGBA"))
-    image = image.convert("RGB")
-    if max(image.size) > MAX_PX:
-        image.thumbnail((MAX_PX, MAX_PX))
-    if min(image.size) < MIN_PX and own_scale(*image.size) * min(image.size) < MIN_PX:
-        return []
-    pixels = np.asarray(image)
-    tests = [tested(pixels, key, any_size) for key in keys.all]
+    bands = bands_of(np.asarray(image.convert("RGB")), any_size=any_size)
+    tests = [tested(bands, key) for key in keys.all]
     return sorted(tests, key=lambda test: test.p_value)
 
 
-def tested(pixels: np.ndarray, key: MarkKey, any_size: bool) -> PictureTest:
+def tested(bands: Bands, key: MarkKey) -> PictureTest:
     """What a key finds."""
-    found = read_pixels(pixels, key.derived(PIXELS), any_size=any_size)
+    found = read_bands(bands, key.derived(PIXELS))
     day = model = None
     if len(found.bits) == NUM_BITS and found.margin >= DOUBTFUL_MARGIN:
         numbers = [

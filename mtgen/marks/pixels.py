@@ -47,6 +47,13 @@ FINE_SCALES = tuple(float(s) for s in np.exp(np.arange(math.log(0.4), math.log(2
 """Those that are tried on request: any size."""
 
 
+MAX_PIXELS = 4_500_000
+"""Of an enlarged picture; larger sizes are not tried."""
+
+Bands = list[tuple[float, Float[np.ndarray, " D"]]]
+"""Enlargements, and what a picture has in the band at each."""
+
+
 @dataclass(frozen=True)
 class PixelReading:
     """What a key finds in a picture."""
@@ -212,31 +219,32 @@ def embedded(
     return marked
 
 
-def read_pixels(
-    pixels: UInt8[np.ndarray, "H W 3"], secret: bytes, *, any_size: bool = False
-) -> PixelReading:
-    """Looks for a key's mark.
+def bands_of(pixels: UInt8[np.ndarray, "H W 3"], *, any_size: bool = False) -> Bands:
+    """What a picture has in the band at each size in which it is looked at.
 
     Args:
-        pixels: RGB, at least 64 pixels a side.
-        secret: Of the key, derived for pixels.
-        any_size: Also look where the picture may have been cut and then resized to any size.
+        pixels: RGB.
+        any_size: Also at sizes that it may have if it was cut and then resized.
     """
     plane = luma(pixels)
     scales = {*SCALES, own_scale(*plane.shape), SIDE / max(plane.shape)}
     if any_size:
         scales |= {*FINE_SCALES}
+    bands = []
+    for scale in sorted(scales):
+        height, width = (round(side * scale) for side in plane.shape)
+        if min(height, width) >= TILE and height * width <= MAX_PIXELS:
+            bands.append((scale, band_of(resized(plane, height, width))))
+    return bands
+
+
+def read_bands(bands: Bands, secret: bytes) -> PixelReading:
+    """Looks for a key's mark in what `bands_of` gives."""
     basis = directions(secret)
     pattern = np.fft.fft2(to_tile(basis[:, 0])).conj()
     best: tuple[float, float, np.ndarray] | None = None
-    tried = 0
-    for scale in sorted(scales):
-        height, width = (round(side * scale) for side in plane.shape)
-        if min(height, width) < TILE or max(height, width) > 4096:
-            continue
-        tile = to_tile(band_of(resized(plane, height, width)))
-        tried += 1
-        energy = float(np.linalg.norm(tile))
+    for scale, band in bands:
+        tile, energy = to_tile(band), float(np.linalg.norm(band))
         if energy == 0:
             continue
         fit = np.fft.ifft2(np.fft.fft2(tile) * pattern).real / energy
@@ -253,6 +261,14 @@ def read_pixels(
     rest = coordinates - basis @ found
     noise = float(np.linalg.norm(rest)) / math.sqrt(size - 1 - NUM_BITS)
     return PixelReading(
-        p_value=min(1.0, single * TILE**2 * tried), bits=tuple(int(x > 0) for x in found[1:]),
+        p_value=min(1.0, single * TILE**2 * len(bands)),
+        bits=tuple(int(x > 0) for x in found[1:]),
         margin=float(np.abs(found[1:]).min()) / max(noise, 1e-9), scale=scale,
     )  # fmt: skip
+
+
+def read_pixels(
+    pixels: UInt8[np.ndarray, "H W 3"], secret: bytes, *, any_size: bool = False
+) -> PixelReading:
+    """Looks for a key's mark; see `bands_of` for the arguments."""
+    return read_bands(bands_of(pixels, any_size=any_size), secret)

@@ -70,6 +70,7 @@ class GumbelWriter:
         self.mark = mark
         self.context: tuple[int, ...] = ()
         self.seen: set[tuple[int, ...]] = set()
+        self.num_marked = 0
 
     def next(
         self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
@@ -84,6 +85,7 @@ class GumbelWriter:
             tokens = index[possible].numpy()
             place = self.mark.choose(self.context, tokens, probabilities[possible].numpy(), coin)
             token = int(tokens[place])
+            self.num_marked += len(tokens) > 1
         self.seen.add(self.context)
         self.context = (*self.context, token)[-self.mark.width :]
         return token
@@ -148,6 +150,7 @@ class ProcessedWriter:
     def __init__(self, processor: Callable[[Tensor, Tensor], Tensor], width: int) -> None:
         self.processor, self.width = processor, width
         self.written: list[int] = []
+        self.num_marked = 0
 
     def next(
         self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
@@ -156,6 +159,7 @@ class ProcessedWriter:
             scores = logits / temperature if temperature else logits
             scores = self.processor(torch.tensor([self.written]), scores[None])[0]
             token = sample_token(scores, 1.0 if temperature else 0.0, top_p, generator)
+            self.num_marked += 1
         else:
             token = sample_token(logits, temperature, top_p, generator)
         self.written.append(token)

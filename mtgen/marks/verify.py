@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import struct
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -26,7 +27,8 @@ from mtgen.marks.text import (
 )
 from mtgen.model.tokenizer import ChatTokenizer
 
-Verdict = Literal["marked", "unmarked", "too little"]
+Verdict = Literal["marked", "claimed", "unmarked", "too little"]
+"""`claimed`: the file says that it is machine-made, and anyone could have written that."""
 
 MAX_BYTES = 20_000_000
 """Of a file that is looked at."""
@@ -171,15 +173,15 @@ def verify_picture(
     if settings:
         seed = settings["request"]["seed"]
         found.append(f"settings of mtgen, seed {seed}, which anyone could have written")
-    signed = (
-        credentials is not None
-        and credentials.state in ("trusted", "valid")
-        and credentials.machine_made
-    )
+    says_so = settings is not None or (credentials is not None and credentials.machine_made)
+    trusted = credentials is not None and credentials.state == "trusted"
+    if watermarked or (trusted and says_so):
+        verdict: Verdict = "marked"
+    else:
+        verdict = "claimed" if says_so else "unmarked"
     text = "; ".join(found)
-    marked = watermarked or signed or settings
     return Verification(
-        kind="picture", verdict="marked" if marked else "unmarked", p_value=p,
+        kind="picture", verdict=verdict, p_value=p,
         summary=f"{text[:1].upper()}{text[1:]}." if found else "No mark found.",
         picture_tests=tests, credentials=credentials, settings=settings, limits=PICTURE_LIMITS,
         seconds=time.perf_counter() - started,
@@ -198,12 +200,16 @@ def checked_picture(content: bytes, name: str) -> tuple[str, Image.Image]:
             Image.open(io.BytesIO(content), formats=[*PICTURE_KINDS, "GIF"]) as image,
         ):
             kind, (width, height) = str(image.format), image.size
+            if kind == "MPO":  # a JPEG with a second picture behind it, as some phones write
+                kind = "JPEG"
+                image.seek(0)
             if width * height > MAX_PIXELS:
                 raise PictureError(
                     f"{name} has {width * height / 1e6:,.0f} megapixels and up to "
                     f"{MAX_PIXELS // 1_000_000} are looked at; make it smaller"
                 )
-            if kind == "GIF" or getattr(image, "n_frames", 1) > 1:
+            moving = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+            if kind == "GIF" or moving:
                 raise PictureError(
                     f"{name} is a moving picture or a GIF; give one frame of it as PNG or JPEG"
                 )
@@ -211,7 +217,7 @@ def checked_picture(content: bytes, name: str) -> tuple[str, Image.Image]:
             return kind, image.copy()
     except Image.DecompressionBombError:
         raise PictureError(f"{name} unpacks to far more pixels than are looked at") from None
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, struct.error, IndexError, TypeError) as error:
         raise PictureError(
             f"{name} is no picture that can be read, or is cut off or damaged ({error}); give a "
             "whole PNG, JPEG or WebP file"

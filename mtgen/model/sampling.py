@@ -77,6 +77,9 @@ def nucleus(
 class Writer(Protocol):
     """Takes the tokens of one text, each by the logits and by what it took before."""
 
+    num_marked: int
+    """Tokens so far whose choice a key had a say in."""
+
     def next(
         self, logits: Float[Tensor, " V"], temperature: float, top_p: float,
         generator: torch.Generator,
@@ -87,6 +90,8 @@ class Writer(Protocol):
 
 class Unmarked:
     """A writer that samples and leaves no mark."""
+
+    num_marked = 0
 
     def next(
         self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator

@@ -6,11 +6,13 @@ judge of meaning. The app applies it; the library and the evals do not.
 
 from __future__ import annotations
 
+import bisect
 import functools
 import os
 import re
 import tomllib
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,9 @@ DEFAULT = Path(__file__).with_name("policy.toml")
 TASKS = ("text", "image", "translate")
 LOOK_ALIKES = str.maketrans("@4310$57!€", "aaeiosstie")
 """Digits and signs that stand for letters inside words."""
-MIXED = re.compile(r"(?=\S*[a-z])(?=\S*[@4310$57!€])\S+")
-SPELT = re.compile(r"\b(?:[a-z][\s.\-_*]+){3,}[a-z]\b")
+LONGEST_WORD = 40
+"""Characters of a word whose look-alikes are read as letters."""
+SPELT = re.compile(r"\b(?:[a-z][\s.\-_*]{1,3}){3,40}[a-z]\b")
 """Letters set apart, as in `b o m b`."""
 
 
@@ -38,7 +41,7 @@ def plain(text: str) -> str:
     text = unicodedata.normalize("NFD", text)
     text = "".join(c for c in text if unicodedata.category(c) not in ("Mn", "Cf"))
     text = text.replace("ß", "ss")
-    text = MIXED.sub(lambda m: like_letters(m[0]), text)
+    text = re.sub(r"\S+", lambda m: like_letters(m[0]), text)
     text = SPELT.sub(lambda m: joined(m[0]), text)
     return " ".join(re.findall(r"[^\W_]+", text))
 
@@ -51,6 +54,8 @@ def joined(letters: str) -> str:
 
 def like_letters(word: str) -> str:
     """A word whose digits and signs stand for letters; plain numbers and ordinals stay."""
+    if len(word) > LONGEST_WORD or word.isalpha() or not any(map(str.isalpha, word)):
+        return word
     if re.fullmatch(r"[\d.,:/$€!+-]*(?:st|nd|rd|th|er|e|eme|s|%|[a-z]{1,3})?[.,;:!?)]*", word):
         return word
     core = word.rstrip("!?.,;:)")
@@ -89,6 +94,14 @@ class Rule:
             raise ConfigError(f"rule {self.name!r} names tasks beside {', '.join(TASKS)}")
         if not (self.words or self.all_of or self.above) or (self.words and self.all_of):
             raise ConfigError(f"rule {self.name!r} needs words, all_of or above")
+        phrases = (*self.words, *sum(self.all_of, ()), *self.exceptions, *self.unless)
+        for phrase in phrases:
+            bare = " ".join(phrase.replace("*", "").split())
+            if plain(bare) != bare:
+                raise ConfigError(
+                    f"rule {self.name!r}: {phrase!r} can never be found, since texts are compared "
+                    f"as {plain(bare)!r}"
+                )
 
     @property
     def patterns(self) -> list[re.Pattern[str]]:
@@ -113,8 +126,9 @@ class Rule:
             return False
         if self.exceptions:
             text = pattern_of(self.exceptions).sub("·", text)
+        spaces = [place for place, char in enumerate(text) if char == " "]
         places = [
-            [text.count(" ", 0, match.start()) for match in one.finditer(text)]
+            [bisect.bisect(spaces, match.start()) for match in one.finditer(text)]
             for one in self.patterns
         ]
         if len(places) == 1:
@@ -122,10 +136,13 @@ class Rule:
                 return False
             return self.above is None or abuse(original) >= self.above
         first, *rest = places
-        return any(
-            all(any(abs(p - place) <= self.within for p in others) for others in rest)
-            for place in first
-        )
+        return any(all(is_near(place, others, self.within) for others in rest) for place in first)
+
+
+def is_near(place: int, others: Sequence[int], within: int) -> bool:
+    """Whether one of rising numbers is no further away than that."""
+    first = bisect.bisect_left(others, place - within)
+    return first < len(others) and others[first] <= place + within
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,20 @@ class Guarded:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pipeline, name)
 
+    @property
+    def unguarded(self) -> Pipeline:
+        """The pipeline itself, for what was admitted already."""
+        return self._pipeline
+
+    def verify(self, what: Any, **more: Any) -> Any:
+        """See `Pipeline.verify`; counted, but not looked at.
+
+        Raises:
+            LimitError: one request too many.
+        """
+        self._limits.admit(self._visitor())
+        return self._pipeline.verify(what, **more)
+
     def admit(self, task: str, text: str) -> None:
         """Looks at a prompt, and counts and notes it.
 
@@ -69,29 +83,35 @@ class Guarded:
             self._log.add(task, text, refused)
 
     def text_stream(self, request: Any, **more: Any) -> Any:
-        """See `Pipeline.text_stream`; the prompt, the instruction and the answer are looked at."""
+        """See `Pipeline.text_stream`; all that the user says and the answer are looked at."""
         stream = self._pipeline.text_stream(request, **more)
         asked = stream.request
-        self.admit("text", "\n".join(filter(None, [asked.system, asked.prompt])))
+        turns = [message.content for message in asked.history if message.role != "assistant"]
+        self.admit("text", "\n".join(filter(None, [asked.system, *turns, asked.prompt])))
         return LookedAt(stream, self._policy, "text")
 
     def image_stream(self, request: Any, **more: Any) -> Any:
-        """See `Pipeline.image_stream`; the prompt is looked at."""
+        """See `Pipeline.image_stream`; the prompts are looked at."""
         stream = self._pipeline.image_stream(request, **more)
-        self.admit("image", stream.request.prompt)
+        self.admit("image", f"{stream.request.prompt}\n{stream.request.negative_prompt}")
         return stream
 
     def translation_stream(self, request: Any, **more: Any) -> Any:
         """See `Pipeline.translation_stream`; the text is looked at."""
         stream = self._pipeline.translation_stream(request, **more)
-        self.admit("translate", stream.request.text)
+        self.admit("translate", translated_text(stream.request))
         return stream
 
     def document_stream(self, document: Any, **more: Any) -> Any:
         """See `Pipeline.document_stream`; the text is looked at."""
         stream = self._pipeline.document_stream(document, **more)
-        self.admit("translate", stream.request.text)
+        self.admit("translate", translated_text(stream.request))
         return stream
+
+
+def translated_text(request: Any) -> str:
+    """The text, with what a glossary puts into its translation."""
+    return "\n".join([request.text, *(meaning for _, meaning in request.glossary)])
 
 
 class LookedAt:

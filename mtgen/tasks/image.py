@@ -255,7 +255,7 @@ class ImageStream:
             painters: What draws.
             model: Name for the `ImageGeneration`.
             stop: See above.
-            mark: Marks a finished picture; previews are not marked.
+            mark: Marks a picture once it is finished or cancelled; previews before are not marked.
             marks: What it marks them with, for the `ImageGeneration`.
             preferences: See `draw`.
 
@@ -330,11 +330,13 @@ class ImageStream:
             step += 1
             if step in (1, num_steps) or step % (-(-num_steps // PREVIEWS)) == 0:
                 images = to_images(tokens, prompts, painters, request.size_px)
+            if step == num_steps and self._mark is not None:
+                images = tuple(map(self._mark, images))
             if step == 1:
                 first_preview_s = time.perf_counter() - self._started
             left = (time.perf_counter() - began) / step * (num_steps - step)
             yield ImagePreview(step, num_steps, images, left)
-        if self._mark is not None:
+        if finish_reason == "cancelled" and self._mark is not None:
             images = tuple(map(self._mark, images))
         self._generation = ImageGeneration(
             images=images,

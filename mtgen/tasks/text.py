@@ -18,7 +18,7 @@ from mtgen.requests import FinishReason, Generation, Message, TextRequest, Timin
 
 PREFILL_CHUNK = 256
 """Prompt tokens read in one step."""
-NO_CHANCE = "not marked: temperature 0 leaves no choice that could carry a watermark"
+NO_CHANCE = "not marked: no choice was left that could carry a watermark, as at temperature 0"
 
 
 def build_prompt(
@@ -97,9 +97,6 @@ class TextStream:
         self.prompt_ids, self.notes = build_prompt(
             self.request, tokenizer, runtime.config.context_length
         )
-        if marks and request.temperature == 0:
-            self._marks = ()
-            self.notes = (*self.notes, NO_CHANCE)
         self.token_ids: list[int] = []
         self._runtime, self._tokenizer, self._model = runtime, tokenizer, model
         self._stopped = stop or threading.Event()
@@ -159,6 +156,9 @@ class TextStream:
             if piece := decoder.feed(token):
                 sent += piece
                 yield piece
+        marked = self._writer.num_marked > 0
+        if self._marks and self.token_ids and not marked:
+            self.notes = (*self.notes, NO_CHANCE)
         text = tokenizer.decode(self.token_ids)
         if len(text) > len(sent) and text.startswith(sent):  # a character that was never finished
             yield text[len(sent) :]
@@ -176,5 +176,5 @@ class TextStream:
             ),
             model=self._model,
             notes=self.notes,
-            marks=self._marks,
+            marks=self._marks if marked else (),
         )

@@ -133,7 +133,7 @@ class Translator:
         self.terms = Terms(request.glossary)
 
     def candidates(
-        self, sentences: Sequence[str], src_lang: str, tgt_lang: str
+        self, sentences: Sequence[str], src_lang: str, tgt_lang: str, *, marked: bool = True
     ) -> list[list[Candidate]]:
         """Translations of each sentence, best first; none of those that were not reached."""
         request, tokenizer = self.request, self.tokenizer
@@ -159,8 +159,8 @@ class Translator:
             results = beam_search(
                 self.runtime, prompts, eos_ids=tokenizer.eos_ids, max_new_tokens=limits,
                 num_beams=max(request.num_beams, 1 + request.num_alternatives),
-                length_penalty=request.length_penalty, bonus=self.bonus, expert=self.expert,
-                stop=self.stop,
+                length_penalty=request.length_penalty, bonus=self.bonus if marked else None,
+                expert=self.expert, stop=self.stop,
             )  # fmt: skip
         for place, hypotheses in results:
             texts = set()
@@ -179,7 +179,7 @@ class Translator:
 
     def through(self, sentences: Sequence[str], langs: Sequence[str]) -> list[list[Candidate]]:
         """The same by way of other languages; the confidences are multiplied."""
-        found = self.candidates(sentences, langs[0], langs[1])
+        found = self.candidates(sentences, langs[0], langs[1], marked=len(langs) == 2)
         for src_lang, tgt_lang in itertools.pairwise(langs[1:]):
             firsts = {
                 row: (self.sound(sentences[row], options) or options)[0]
@@ -187,7 +187,8 @@ class Translator:
                 if options
             }
             texts = [first.text for first in firsts.values()]
-            later = self.candidates(texts, src_lang, tgt_lang) if texts else []
+            marked = tgt_lang == langs[-1]  # nobody sees the text in between
+            later = self.candidates(texts, src_lang, tgt_lang, marked=marked) if texts else []
             found = [[] for _ in sentences]
             for (row, first), options in zip(firsts.items(), later, strict=True):
                 found[row] = [
@@ -455,7 +456,7 @@ class TranslationStream:
             alternatives=tuple(dict.fromkeys(other for other in others if other != text)),
             detected=self.detected,
             notes=self.notes,
-            marks=() if self.notes else self._marks,
+            marks=self._marks if any(sentence.done for sentence in sentences) else (),
         )
 
     @property

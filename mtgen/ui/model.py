@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import threading
 from collections.abc import Callable
@@ -26,9 +28,12 @@ def visitor() -> str:
     request = LocalContext.request.get(None) or ASKED.get()
     if request is None:
         return "nobody"
-    forwarded = request.headers.get("x-forwarded-for") if os.environ.get("SPACE_ID") else None
-    if forwarded:
-        return str(forwarded).split(",")[0].strip()
+    if os.environ.get("SPACE_ID"):
+        forwarded = str(request.headers.get("x-forwarded-for") or "")
+        for address in reversed(forwarded.split(",")):  # the last ones are by the nearest proxies
+            with contextlib.suppress(ValueError):
+                if ipaddress.ip_address(address.strip()).is_global:
+                    return address.strip()
     client = request.client
     return str(getattr(client, "host", client))
 

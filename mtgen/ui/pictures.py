@@ -140,18 +140,19 @@ def draw_sheet(
 ) -> Iterator[Progress | Drawn]:
     """Draws the pictures of a comparison in turn, and saves one sheet; errors as `draw`."""
     pipeline = model.get()
+    unguarded = getattr(pipeline, "unguarded", pipeline)  # a sheet is one request
     requests = comparison.requests
     images: list[Image.Image] = []
     started, shown, cancelled, name = time.monotonic(), 0.0, False, pipeline.model
     for number, request in enumerate(requests, start=1):
         request = dataclasses.replace(request, mark=UNMARKED)  # the sheet is marked as a whole
-        stream = pipeline.image_stream(request, stop=stop)
+        stream = (pipeline if number == 1 else unguarded).image_stream(request, stop=stop)
         for preview in stream:
             if time.monotonic() - shown > REFRESH_S:
                 share = (number - 1 + preview.step / preview.num_steps) / len(requests)
                 left = (time.monotonic() - started) * (1 - share) / share
                 yield Progress(
-                    images=(sheet(comparison, [*images, *preview.images]),),
+                    images=(pipeline.mark_image(sheet(comparison, [*images, *preview.images])),),
                     share=share,
                     line=f"Picture {number} of {len(requests)}, step {preview.step} of "
                     f"{preview.num_steps}{in_words(left)}",

@@ -25,11 +25,12 @@ MAX_SHOWN = 20_000
 ABOUT = """
 What is made here carries marks that say so: texts a watermark in the choice of their words,
 pictures one in their pixels, signed Content Credentials and their settings. Paste a text, or drop a
-picture or a file, to look for them. Nothing is kept.
+picture or a file, to look for them. Uploads are deleted within a day.
 """
 
 BADGES = {
     "marked": ("Marked", "good"),
+    "claimed": ("Says so itself", "none"),
     "unmarked": ("No mark found", "none"),
     "too little": ("Too little text", "none"),
 }
@@ -236,8 +237,9 @@ def build_tab(model: SharedModel) -> None:
             thorough: Look longer: ask the model too, and look for cut and resized pictures.
 
         Returns:
-            "verdict" ("marked", "unmarked" or "too little"), "summary" in words, "p_value", the
-            test of each key, Content Credentials, settings, and what the tests cannot show.
+            "verdict" ("marked", "claimed", "unmarked" or "too little"), "summary" in words,
+            "p_value", the test of each key, Content Credentials, settings, and what the tests
+            cannot show.
         """
         if bool(text) == bool(path):
             raise complaint("give either a text or a file to verify")

@@ -76,7 +76,7 @@ def test_certificates_are_made_once_and_for_their_owner_alone(tmp_path):
     assert first == load_signer(tmp_path / "new", {})
     assert first.own
     assert not first.note
-    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").iterdir()}
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "new").glob("*.pem")}
     assert modes == {0o600}
     assert "PRIVATE" not in repr(first)
 
@@ -107,6 +107,19 @@ def test_what_is_no_certificate_is_refused_and_not_repeated(tmp_path):
     environ = {credentials.CHAIN_ENV: chain.decode(), credentials.KEY_ENV: chain.decode()}
     with pytest.raises(KeyFileError, match="no private key"):
         load_signer(tmp_path, environ)
+
+
+def test_a_certificate_of_another_key_is_refused_at_the_start(tmp_path):
+    (chain, _, _), (_, key, _) = new_certificates(), new_certificates()
+    for bad in (chain, b"-----BEGIN CERTIFICATE-----\nnothing\n-----END CERTIFICATE-----\n"):
+        environ = {credentials.CHAIN_ENV: bad.decode(), credentials.KEY_ENV: key.decode()}
+        with pytest.raises(KeyFileError, match="is none in PEM, or is of another key"):
+            load_signer(tmp_path, environ)
+
+
+def test_a_strange_manifest_is_invalid_and_no_failure():
+    with pytest.raises((LookupError, TypeError)):
+        credentials.credentials_of({"active_manifest": "x", "manifests": {}})
 
 
 def test_a_folder_that_cannot_be_written_still_signs(tmp_path):

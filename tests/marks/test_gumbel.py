@@ -13,6 +13,7 @@ from mtgen.marks.gumbel import (
     p_value,
     weighted_p_value,
 )
+from mtgen.marks.tilt import tilt_p_value
 
 MARK = GumbelMark(b"k" * 32)
 VOCAB = 500
@@ -80,6 +81,15 @@ def test_the_weighted_p_value_is_that_of_a_simulation():
         score = log_ratios(row, odds, 2).sum()
         wanted = (drawn >= score).mean()
         assert weighted_p_value(row, odds) == pytest.approx(wanted, rel=0.1, abs=2e-4)
+
+
+def test_p_values_stay_right_for_very_long_texts():
+    rng = np.random.default_rng(6)
+    long = [tilt_p_value(rng.exponential(size=150_000)) for _ in range(12)]
+    assert kstest(long, "uniform").pvalue > 0.01
+    odds = rng.dirichlet(np.full(8000, 0.3)).clip(1e-9) ** 0.2
+    asked = [weighted_p_value(rng.exponential(size=8000), odds) for _ in range(12)]
+    assert kstest(asked, "uniform").pvalue > 0.01
 
 
 def test_repeated_contexts_count_once():

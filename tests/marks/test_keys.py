@@ -31,7 +31,7 @@ def test_a_key_is_made_on_first_start_and_kept(tmp_path):
     assert ring.others == ()
     assert ring.note == ""
     assert ring.current.made
-    assert list(folder.iterdir()) == [path]
+    assert [file.name for file in folder.iterdir() if file.name[0] != "."] == [FILENAME]
 
 
 def test_rotation_keeps_former_keys_for_verification(tmp_path):

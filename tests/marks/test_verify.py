@@ -13,7 +13,8 @@ from mtgen.errors import BadRequestError
 from mtgen.marks.keys import KeyRing, MarkKey
 from mtgen.marks.verify import MAX_BYTES, odds
 from mtgen.model.sampling import seeded
-from mtgen.requests import TextRequest
+from mtgen.png import PictureSettings, to_png
+from mtgen.requests import ImageRequest, TextRequest
 from tests.conftest import ROOT
 
 OWN, FORMER, FOREIGN = (
@@ -100,7 +101,7 @@ def test_what_people_write_is_not_called_marked(pipeline, text, verdict):
 def test_nothing_is_marked_at_temperature_0_or_when_marks_are_off(pipeline):
     greedy = pipeline.text(STORY, temperature=0, max_new_tokens=60)
     assert greedy.marks == ()
-    assert "not marked: temperature 0" in greedy.notes[0]
+    assert "not marked: no choice was left" in greedy.notes[0]
     off = pipeline.text(STORY, temperature=1.0, seed=1, max_new_tokens=60, mark="none")
     assert off.marks == off.notes == ()
     assert pipeline.verify(off.text).verdict == "unmarked"
@@ -112,6 +113,43 @@ def test_the_same_seed_and_key_give_the_same_text(pipeline, story):
     again = pipeline.text(STORY, temperature=1.0, seed=5, max_new_tokens=150)
     other = pipeline.text(STORY, temperature=1.0, seed=6, max_new_tokens=150)
     assert again.text == story.text != other.text
+
+
+def test_marks_are_claimed_only_where_there_are_some(pipeline):
+    narrow = pipeline.text(STORY, temperature=1.0, top_p=0.001, max_new_tokens=20)
+    assert narrow.marks == ()
+    assert "not marked" in narrow.notes[0]
+    short = pipeline.text(STORY, temperature=1.0, max_new_tokens=1)
+    assert short.marks == ()
+    greedy = pipeline.text(STORY, temperature=0, max_new_tokens=12, mark="kgw")
+    assert greedy.marks == (f"kgw:{OWN.fingerprint}",)
+    assert pipeline.translate("12345", source="en", target="fr").marks == ()
+    said = pipeline.translate("Good morning.", source="en", target="fr")
+    assert said.marks == (f"tilt:{OWN.fingerprint}",)
+    assert pipeline.translate("Hi.", source="en", target="fr", mark="none").marks == ()
+
+
+def test_what_anyone_can_write_is_a_claim_and_no_proof(pipeline):
+    request = ImageRequest(prompt="three red apples", seed=1)
+    forged = to_png(Image.new("RGB", (256, 256)), PictureSettings(request=request, model="m"))
+    found = pipeline.verify(forged, name="x.png")
+    assert found.verdict == "claimed"
+    assert "anyone could have written" in found.summary
+
+
+def test_a_large_sheet_is_read_back(pipeline):
+    sheet = pipeline.mark_image(Image.effect_noise((1414, 1152), 3).convert("RGB"))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    assert pipeline.verify(buffer.getvalue(), name="sheet.png").verdict == "marked"
+
+
+def test_a_picture_with_another_behind_it_is_looked_at(pipeline):
+    buffer = io.BytesIO()
+    Image.new("RGB", (80, 80)).save(
+        buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (80, 80), "red")]
+    )
+    assert pipeline.verify(buffer.getvalue(), name="phone.jpg").verdict == "unmarked"
 
 
 def png(width: int, height: int) -> bytes:

@@ -12,6 +12,7 @@ from mtgen.policy import Policy, Rule
 from mtgen.policy.guard import Guarded
 from mtgen.policy.limits import MAX_VISITORS, LimitConfig, Limits, in_time
 from mtgen.policy.log import Log
+from mtgen.requests import Message
 
 TEA = Policy((Rule(name="tea", says="no tea", tasks=("text", "image"), words=("tea",)),))
 
@@ -45,6 +46,22 @@ def test_a_prompt_that_breaks_a_rule_is_refused_by_name(tiny):
     assert stream.generation.timings.num_new_tokens <= 5
     assert page.model == tiny.model
     assert page.verify("some words").kind == "text"
+
+
+def test_nothing_that_is_said_goes_past_the_rules(tiny, tiny_image):
+    history = [Message(role="user", content="tea"), Message(role="assistant", content="Yes.")]
+    with pytest.raises(PolicyError):
+        guarded(tiny).text_stream("Go on", history=history, max_new_tokens=1)
+    with pytest.raises(PolicyError):
+        guarded(tiny_image).image_stream("a tree", negative_prompt="tea", guidance_scale=0)
+
+
+def test_verifications_are_counted(tiny, clock):
+    page = guarded(tiny, limits=Limits(LimitConfig(per_minute=1), clock))
+    page.verify("some words")
+    with pytest.raises(LimitError):
+        page.verify("some words")
+    assert page.unguarded is tiny
 
 
 def test_an_answer_that_breaks_a_rule_is_stopped(tiny):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from mtgen.errors import ConfigError
@@ -50,6 +52,18 @@ def test_what_the_rules_are_for_is_caught_and_named():
     assert sum(right) >= len(HARMFUL) * 0.95
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 200_000, "a_ " * 66_666, "!" * 100_000 + "abcd", "a1" * 100_000, "a b " * 50_000,
+     "child " * 16_000 + "and " * 13 + "sex " * 16_000, "€4@" * 60_000],
+)  # fmt: skip
+def test_no_text_holds_up_the_page(text):
+    policy = load_policy("")
+    started = time.process_time()
+    policy.broken(text, "text")
+    assert time.process_time() - started < 3
+
+
 def test_words_inside_other_words_do_not_count():
     policy = Policy((Rule(name="r", says="no", tasks=("text",), words=("cunt", "ass")),))
     assert policy.broken("From Scunthorpe to the grass", "text") is None
@@ -89,6 +103,7 @@ def test_a_deployer_brings_own_rules_or_none(tmp_path, monkeypatch):
         "[[rule]]\nname='x'\nsays='y'\ntasks=['chess']\nwords=['z']\n",
         "[[rule]]\nname='x'\nsays='y'\ntasks=['text']\nwords=['z']\nnever=1\n",
         "rule = 3",
+        "[[rule]]\nname='x'\nsays='y'\ntasks=['text']\nwords=['c4']\n",
     ],
 )
 def test_rules_that_cannot_be_read_are_refused_in_one_sentence(tmp_path, text):
