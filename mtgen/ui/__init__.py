@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+
 from mtgen.ui.startup import without_stub_files
 
 with without_stub_files():
     import gradio as gr
 from gradio.themes import Base, Soft
 
+from mtgen.policy.limits import whole
 from mtgen.ui import image, text, translate, translate_view, verify
 from mtgen.ui.model import SharedModel
 
 TITLE = "mtgen"
+QUEUE_ENV, QUEUE = "MTGEN_QUEUE", 64
+"""Requests that may wait; more are told that the page is busy. 0 sets no limit."""
 
 KEPT_S = (3_600, 86_400)
 """How often files made for visitors are looked through, and the age at which they go."""
@@ -100,5 +105,5 @@ def build_app(model: SharedModel) -> gr.Blocks:
             image.build_tab(model, page)
         with gr.Tab("Verify"):
             verify.build_tab(model)
-    page.queue(max_size=64, default_concurrency_limit=8)
+    page.queue(max_size=whole(os.environ, QUEUE_ENV, QUEUE) or None, default_concurrency_limit=8)
     return page
