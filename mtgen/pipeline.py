@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from PIL.Image import Image
 from torch import Tensor
 
@@ -17,9 +17,8 @@ from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
 from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import EmptyPromptError, PromptTooLongError, SettingError, UnknownNameError
-from mtgen.marks.codes import codes_p_value, pixels_of, preferences
 from mtgen.marks.credentials import Signer, load_signer
-from mtgen.marks.keys import CODES, PIXELS, TEXT, TRANSLATION, KeyRing, load_keys
+from mtgen.marks.keys import TEXT, TRANSLATION, KeyRing, load_keys
 from mtgen.marks.picture import marked_image
 from mtgen.marks.schemes import Scheme, scheme
 from mtgen.marks.tilt import Tilt
@@ -206,37 +205,12 @@ class Pipeline:
         known = trained_styles(self.weights / IMAGE_EXPERT)
         if request.style is not None and known and request.style not in known:
             raise UnknownNameError("style that these weights have learnt", request.style, known)
-        mark, liked, marks = None, None, ()
+        mark, marks = None, ()
         if request.mark != UNMARKED:
-            key = self.keys.current
-            layers = request.mark.split("+")
-            if request.temperature == 0 and CODES in layers:
-                layers.remove(CODES)
-            marks = tuple(f"{layer}:{key.fingerprint}" for layer in layers)
-            if PIXELS in layers:
-                mark = self.mark_image
-            if CODES in layers:
-                shape = painters.expert.config
-                liked = preferences(key.derived(CODES), shape.num_places, shape.codes_per_place)
+            mark, marks = self.mark_image, (f"{request.mark}:{self.keys.current.fingerprint}",)
         return ImageStream(
-            request, self.runtime, self.tokenizer, painters, self.image_model, stop, mark, marks,
-            liked,
-        )  # fmt: skip
-
-    @torch.inference_mode()
-    def picture_codes(self, image: Image) -> Int64[Tensor, "P K"]:
-        """The codes that a picture is drawn of, as far as they can be told from it."""
-        painters = self.painters()
-        side = painters.autoencoder.config.cell_px * painters.tokenizer.config.side
-        cells = painters.autoencoder.encode(
-            pixels_of(image, side * painters.tokenizer.config.patch)
+            request, self.runtime, self.tokenizer, painters, self.image_model, stop, mark, marks
         )
-        return painters.tokenizer.encode(cells)[0]
-
-    def codes_p_values(self, image: Image) -> dict[str, float]:
-        """How often a picture without a mark in its codes looks as marked, by key's fingerprint."""
-        codes = self.picture_codes(image).numpy()
-        return {key.fingerprint: codes_p_value(codes, key.derived(CODES)) for key in self.keys.all}
 
     def mark_image(self, image: Image) -> Image:
         """A picture with the watermark of the current key, this model and this day."""

@@ -41,9 +41,8 @@ TEXT_MARKS = ("gumbel", "gumbel-single", "kgw", "synthid")
 with in `evals.text_marks`."""
 TRANSLATION_MARKS = ("tilt",)
 """Watermark of translations that are searched; those that are sampled get the one of text."""
-IMAGE_MARKS = ("pixels", "codes", "codes+pixels")
-"""Watermarks of pictures: in their pixels, in the codes that they are drawn of, or in both. At
-temperature 0 codes are not marked."""
+IMAGE_MARKS = ("pixels",)
+"""Watermark of pictures."""
 UNMARKED = "none"
 
 Role = Literal["system", "user", "assistant"]

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import torch  # noqa: E402
 
 # Tests neither read nor make the keys of whoever runs them.
 os.environ["MTGEN_MARK_KEY"] = "7e57" * 16
+os.environ["MTGEN_KEYS"] = tempfile.mkdtemp(prefix="mtgen-keys-")
 
 ROOT = Path(__file__).parent.parent
 

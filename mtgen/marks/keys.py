@@ -36,8 +36,6 @@ TEXT = "text"
 """What a key is derived for: sampled text."""
 TRANSLATION = "translation"
 """The same for translations that are searched with beams."""
-CODES = "codes"
-"""The same for the codes that pictures are drawn of."""
 PIXELS = "pixels"
 """The same for the pixels of pictures."""
 

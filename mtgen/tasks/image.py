@@ -133,7 +133,6 @@ def draw(
     num_inference_steps: int,
     guidance_scale: float,
     temperature: float,
-    preferences: Float[Tensor, "P K S V"] | None = None,
 ) -> Iterator[Int64[Tensor, "N P K"]]:
     """Draws tokens; yields all of them after every round, the unsettled ones as guessed so far.
 
@@ -145,7 +144,6 @@ def draw(
         guidance_scale: Scores are `negative + guidance_scale * (prompt - negative)`
             (arXiv:2207.12598).
         temperature: Divides the scores; 0 takes the likeliest.
-        preferences: Of a mark, see `mtgen.marks.codes`.
     """
     n, config = len(generators), expert.config
     num_places, num_codes = config.num_places, config.codes_per_place
@@ -172,12 +170,7 @@ def draw(
         for code in range(num_codes):
             prompted, negative = expert.head.step(start, drawn.repeat(2, 1)).chunk(2)
             scores = (negative + guidance_scale * (prompted - negative)).log_softmax(-1)
-            uniform = noise[rows, hidden, code].flatten()
-            if preferences is None or temperature == 0:
-                chosen = choose(scores, temperature, uniform)
-            else:
-                liked = preferences[hidden.flatten(), code].to(device)
-                chosen = choose_marked(scores, temperature, uniform, liked)
+            chosen = choose(scores, temperature, noise[rows, hidden, code].flatten())
             certainty += scores.gather(1, chosen[:, None])[:, 0]
             drawn = torch.cat([drawn, chosen[:, None]], 1)
         codes[rows, hidden] = drawn.view(n, u, num_codes)
@@ -200,19 +193,6 @@ def choose(
     return torch.searchsorted(totals, (uniform * totals[:, -1])[:, None])[:, 0].clamp(
         max=scores.shape[1] - 1
     )
-
-
-def choose_marked(
-    scores: Float[Tensor, "N V"],
-    temperature: float,
-    uniform: Float[Tensor, " N"],
-    liked: Float[Tensor, "N S V"],
-) -> Int64[Tensor, " N"]:
-    """One code a row, by the numbers of one of S keys, which an even draw from 0..1 picks."""
-    coin = (uniform * liked.shape[1]).long().clamp(max=liked.shape[1] - 1)
-    numbers = liked[torch.arange(len(liked), device=liked.device), coin]
-    odds = (scores / temperature).softmax(-1).clamp(min=1e-30)
-    return (numbers / odds).argmax(-1)
 
 
 @dataclass(frozen=True)
@@ -244,7 +224,6 @@ class ImageStream:
         stop: threading.Event | None = None,
         mark: Callable[[Image.Image], Image.Image] | None = None,
         marks: tuple[str, ...] = (),
-        preferences: Tensor | None = None,
     ) -> None:
         """Makes tokens of the prompts.
 
@@ -257,13 +236,12 @@ class ImageStream:
             stop: See above.
             mark: Marks a picture once it is finished or cancelled; previews before are not marked.
             marks: What it marks them with, for the `ImageGeneration`.
-            preferences: See `draw`.
 
         Raises:
             PromptTooLongError: the model cannot read so long a prompt.
         """
         self._started = time.perf_counter()
-        self._mark, self._marks, self._preferences = mark, marks, preferences
+        self._mark, self._marks = mark, marks
         self.request = dataclasses.replace(
             request, seed=draw_seed() if request.seed is None else request.seed
         )
@@ -314,7 +292,6 @@ class ImageStream:
             painters.expert, prompts, generators,
             num_inference_steps=num_steps,
             guidance_scale=request.guidance_scale, temperature=request.temperature,
-            preferences=self._preferences,
         )  # fmt: skip
         images: tuple[Image.Image, ...] = ()
         tokens = torch.empty(0, dtype=torch.int64)
