@@ -300,11 +300,13 @@ class ImageExpert(PromptReader):
     ) -> Float[Tensor, " M"]:
         """Cross-entropy in nats, the mean over each predicted place's codes.
 
-        M counts the places that were predicted: those not known.
+        M counts the places that were predicted: those not known. Give `known` on the CPU: then a
+        GPU is not waited for.
         """
+        hidden = (~known).flatten().nonzero()[:, 0].to(places.device, non_blocking=True)
+        known = known.to(places.device, non_blocking=True)
         states = self.states(self.inputs(places, known), prompt, prompt_mask)
-        hidden = ~known.flatten()
-        states, wanted = states.flatten(0, 1)[hidden], places.flatten(0, 1)[hidden]
+        states, wanted = (x.flatten(0, 1).index_select(0, hidden) for x in (states, places))
         logits = self.head(states, wanted)
         losses = F.cross_entropy(logits.flatten(0, 1).float(), wanted.T.flatten(), reduction="none")
         return losses.view(self.config.codes_per_place, -1).mean(0)

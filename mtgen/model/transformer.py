@@ -154,18 +154,24 @@ class TrunkLayer(nn.Module):
     ) -> tuple[Float[Tensor, "B T C"], Tensor, Tensor]:
         """The residual after this layer, and its keys (not rotated) and values, `B G T D`.
 
-        Attention is spelled out: at the lengths of sentences two products of matrices take a
-        fraction of the time of torch's fused kernel on a CPU.
+        Attention is spelled out on a CPU: at the lengths of sentences two products of matrices
+        take a fraction of the time of torch's fused kernel there.
         """
         config = self.config
         b, t = residual.shape[:2]
         query, key, value = self.heads(residual, updates)
-        group = config.n_head // config.n_kv_head
-        q = rotate(query, turns).reshape(b, config.n_kv_head, group * t, config.head_dim)
-        scores = q @ rotate(key, turns).transpose(2, 3) * config.head_dim**-0.5
-        shares = (scores.view(b, -1, group, t, t).float() + mask).softmax(-1).to(value.dtype)
-        mixed = shares.view(b, config.n_kv_head, group * t, t) @ value
-        mixed = mixed.view(b, config.n_head, t, -1).transpose(1, 2).reshape(b, t, -1)
+        if residual.is_cuda:
+            mixed = F.scaled_dot_product_attention(
+                rotate(query, turns), rotate(key, turns), value, is_causal=True, enable_gqa=True
+            )
+        else:
+            group = config.n_head // config.n_kv_head
+            q = rotate(query, turns).reshape(b, config.n_kv_head, group * t, config.head_dim)
+            scores = q @ rotate(key, turns).transpose(2, 3) * config.head_dim**-0.5
+            shares = (scores.view(b, -1, group, t, t).float() + mask).softmax(-1).to(value.dtype)
+            mixed = shares.view(b, config.n_kv_head, group * t, t) @ value
+            mixed = mixed.view(b, config.n_head, t, -1)
+        mixed = mixed.transpose(1, 2).reshape(b, t, -1)
         residual = residual + self.product("out", mixed, updates)
         x = self.norm(self.ffn_norm, residual)
         gate, up = self.product("gate_up", x, updates).chunk(2, -1)

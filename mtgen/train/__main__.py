@@ -24,6 +24,7 @@ if typing.TYPE_CHECKING:
 
 VALIDATION_SEED = 2**32
 """Of the data whose loss is watched: other draws than those of any run."""
+VALIDATION_BATCH = 128
 MAY_CHANGE = ("lr", "low_rank_lr", "trunk_lr", "weight_decay", "commit")
 """Settings with which a run may go on that it was not begun with."""
 
@@ -188,12 +189,13 @@ def open_sources(
         if own is None:
             sources.pictures, sources.validation = (
                 packed_pictures(
-                    options.pack, config.image_batch, share, num_workers=num_workers,
+                    options.pack, batch, share, num_workers=num_workers,
                     size_px=options.size_px, seed=seed, cache_mb=cache_mb,
                     styles=config.styles, tidy=config.tidy,
                 )
-                for num_workers, seed, cache_mb in (
-                    (options.workers, config.seed, 1400), (0, VALIDATION_SEED, 64)
+                for batch, num_workers, seed, cache_mb in (
+                    (config.image_batch, options.workers, config.seed, 1400),
+                    (min(config.image_batch, VALIDATION_BATCH), 0, VALIDATION_SEED, 64),
                 )
             )  # fmt: skip
         else:

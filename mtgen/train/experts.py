@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from mtgen.model.image_expert import ImageExpert, mask_shares
 from mtgen.model.picture_tokenizer import PictureTokenizer
 from mtgen.model.transformer import KeysValues, LowRankExpert, TrunkModel
 from mtgen.train.config import TrainConfig
-from mtgen.train.streams import IGNORED, TokenBatch
+from mtgen.train.streams import TokenBatch
 
-PROMPTS_AT_ONCE = 16
-"""Of like length, through the trunk."""
+PROMPTS_AT_ONCE = {"cpu": 16, "cuda": 256}
+"""Of like length, through the trunk: a GPU needs many to have enough to do."""
 
 
 @dataclass
@@ -40,6 +42,23 @@ class Losses:
 
     sums: dict[str, Tensor]
     counts: dict[str, Tensor]
+
+
+def numbered_draws(
+    seed: Sequence[int], numbers: Int64[np.ndarray, " B"], columns: int
+) -> Float64[np.ndarray, "B columns"]:
+    """Even random numbers in 0..1, a row for each number, whatever else is drawn beside it.
+
+    SplitMix64's finaliser of a counter (Steele et al. 2014, doi:10.1145/2660193.2660195).
+    """
+    key = np.random.SeedSequence(seed).generate_state(1, np.uint64)
+    counters = numbers.astype(np.uint64)[:, None] * np.uint64(columns)
+    state = (counters + np.arange(1, columns + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    state += key
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
+    state ^= state >> np.uint64(31)
+    return (state >> np.uint64(11)) * 2.0**-53
 
 
 def summed_cross_entropy(
@@ -91,7 +110,8 @@ class Experts(nn.Module):
         for network in (self.image, self.picture_tokenizer if self.config.tokens_weight else None):
             if network is not None:
                 layers += [*network.blocks, network.head]
-        if self.config.translate_weight or self.config.text_weight:
+        on_gpu = self.trunk.embedding.is_cuda  # where launching what prompts need takes longest
+        if self.config.translate_weight or self.config.text_weight or on_gpu:
             layers += self.trunk.layers
             self.cross_entropy = torch.compile(summed_cross_entropy, dynamic=True)
         for layer in layers:
@@ -126,14 +146,14 @@ class Experts(nn.Module):
         longest = int(lengths.max())
         order = lengths.argsort(stable=True)
         parts: list[KeysValues] = []
-        for rows in order.split(PROMPTS_AT_ONCE):
-            ids = torch.zeros(len(rows), int(lengths[rows[-1]]), dtype=torch.int64)
-            for line, row in zip(ids, rows.tolist(), strict=True):
-                line[: lengths[row]] = torch.tensor(sequences[row])
+        for rows in order.split(PROMPTS_AT_ONCE.get(device.type, 16)):
+            ids = pad_sequence([torch.tensor(sequences[row]) for row in rows.tolist()], True)
             parts.append(
-                self.trunk(ids.to(device), collect=layers, stop_after=max(layers)).keys_values
+                self.trunk(
+                    ids.to(device, non_blocking=True), collect=layers, stop_after=max(layers)
+                ).keys_values
             )
-        back = order.argsort().to(device)
+        back = order.argsort().to(device, non_blocking=True)
 
         def whole(layer: int, place: int) -> Tensor:
             tensors = [part[layer][place] for part in parts]
@@ -142,7 +162,7 @@ class Experts(nn.Module):
 
         keys_values = {layer: (whole(layer, 0), whole(layer, 1)) for layer in layers}
         mask = torch.arange(longest) < lengths[:, None]
-        return keys_values, mask.to(device)
+        return keys_values, mask.to(device, non_blocking=True)
 
     def forward(
         self,
@@ -166,7 +186,7 @@ class Experts(nn.Module):
             losses = self.picture_losses(pictures, prompts, step)
             task = "image" if self.config.image_weight else "tokens"
             sums[task] = losses.sum()
-            counts[task] = torch.tensor(float(losses.numel()), device=losses.device)
+            counts[task] = losses.new_full((), losses.numel())
         if pairs is not None:
             sums["translate"], counts["translate"] = self.token_loss(
                 pairs, self.translation, self.config.label_smoothing
@@ -193,36 +213,39 @@ class Experts(nn.Module):
         keep = self.kept_codes(pictures, step) if self.picture_tokenizer.training else None
         return self.picture_tokenizer.loss(pictures.cells, read, mask, keep)
 
-    def generators(self, pictures: PictureBatch, step: int) -> Iterator[torch.Generator]:
-        """A source of random numbers for each picture, by its number and the step alone."""
-        for place in range(len(pictures.cells)):
-            seed = (self.config.seed * 1_000_003 + pictures.first + place) * 1_009 + step
-            yield torch.Generator().manual_seed(seed % 2**63)
+    def draws(
+        self, pictures: PictureBatch, step: int, columns: int
+    ) -> Float64[np.ndarray, "B columns"]:
+        """Even random numbers in 0..1 for each picture, by its number and the step alone."""
+        numbers = pictures.first + np.arange(len(pictures.cells))
+        return numbered_draws((self.config.seed, step), numbers, columns)
 
     def known_places(self, pictures: PictureBatch, step: int) -> Bool[Tensor, "B P"]:
-        """Which places are given to the expert."""
+        """Which places are given to the expert; on the CPU."""
         num_places = self.config.image.num_places
-        rows = []
-        for generator in self.generators(pictures, step):
-            share = mask_shares(torch.rand(1, generator=generator))
-            hidden = max(1, round(float(share) * num_places))
-            row = torch.ones(num_places, dtype=torch.bool)
-            row[torch.randperm(num_places, generator=generator)[:hidden]] = False
-            rows.append(row)
-        return torch.stack(rows).to(pictures.cells.device)
+        draws = self.draws(pictures, step, 1 + num_places)
+        shares = mask_shares(torch.from_numpy(draws[:, 0])).numpy()
+        hidden = np.maximum(1, np.rint(shares * num_places))
+        ranks = draws[:, 1:].argsort(1).argsort(1)
+        return torch.from_numpy(ranks >= hidden[:, None])
 
     def kept_codes(self, pictures: PictureBatch, step: int) -> Bool[Tensor, "B K"]:
-        """Which codes of each picture's places the tokenizer's decoder sees: always the first."""
-        draws = torch.cat([torch.rand(1, generator=g) for g in self.generators(pictures, step)])
-        keep = torch.ones(len(draws), self.config.tokens.codes_per_place, dtype=torch.bool)
-        keep[:, 1:] = (draws >= self.config.later_codes_dropout)[:, None]
-        return keep.to(pictures.cells.device)
+        """Which codes of each picture's places the tokenizer's decoder sees: always the first.
+
+        All of them, but in some pictures only the first few, of evenly drawn number.
+        """
+        num_codes = self.config.tokens.codes_per_place
+        draws = self.draws(pictures, step, 2)
+        few = 1 + np.floor(draws[:, 1] * max(1, num_codes - 1))
+        kept = np.where(draws[:, 0] < self.config.later_codes_dropout, few, num_codes)
+        keep = torch.from_numpy(np.arange(num_codes) < kept[:, None])
+        return keep.to(pictures.cells.device, non_blocking=True)
 
     def token_loss(
         self, batch: TokenBatch, expert: LowRankExpert | None, smoothing: float
     ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Sum of the cross-entropies of the targets, and their number."""
-        learned = batch.targets != IGNORED
-        hidden = self.trunk(batch.ids, expert=expert).hidden[learned]
-        loss = self.cross_entropy(self.trunk.logits(hidden), batch.targets[learned], smoothing)
-        return loss, learned.sum().float()
+        hidden = self.trunk(batch.ids, expert=expert).hidden.flatten(0, 1)
+        hidden = hidden.index_select(0, batch.places)
+        loss = self.cross_entropy(self.trunk.logits(hidden), batch.targets, smoothing)
+        return loss, loss.new_full((), len(batch.places))

@@ -30,9 +30,15 @@ from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.transformer import TrunkModel
 from mtgen.tasks.image import prompt_ids
 from mtgen.train.config import TrainConfig, lr_share
-from mtgen.train.experts import Experts, Losses, PictureBatch
+from mtgen.train.experts import Experts, Losses, PictureBatch, numbered_draws
 from mtgen.train.report import Report
-from mtgen.train.streams import PictureStream, TextStream, TokenBatch, TranslationStream
+from mtgen.train.streams import (
+    PictureStream,
+    TextStream,
+    TokenBatch,
+    TranslationStream,
+    made_ahead,
+)
 
 STATE = "state.pt"
 TRUNK = "trunk"
@@ -46,6 +52,9 @@ VALIDATION_PICTURES = 128
 VALIDATION_PAIRS = 256
 RING = 64
 """Prepared batches of pictures that are kept for reuse."""
+
+AHEAD = 3
+"""Processes that make batches of text for a GPU, for each task."""
 
 Prepared = tuple[PictureBatch, list[list[int]] | None]
 """A batch, and its prompts where the trunk learns too and must read them again."""
@@ -110,7 +119,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         if accelerator.mixed_precision == "bf16" and not config.unfreeze:
             trunk = trunk.to(torch.bfloat16)  # else autocast converts all of it at every step
-        self.experts = Experts(trunk, config, picture_tokenizer)
+        self.experts = Experts(trunk, config, picture_tokenizer).to(self.device)
         for name, tensors in (start or {}).items():
             getattr(self.experts, name).load_state_dict(tensors)
         self.autoencoder = autoencoder
@@ -129,7 +138,7 @@ class Trainer:
         self.ring: deque[Prepared] = deque(maxlen=RING if config.reuse > 1 else 1)
         self.validation: list[Prepared] = []
         self.validation_pairs: list[TokenBatch] = []
-        self.totals: dict[str, float] = {}
+        self.totals: dict[str, float | Tensor] = {}
         self._rng = np.random.default_rng
         self._resume()
 
@@ -195,11 +204,11 @@ class Trainer:
         assert self.autoencoder is not None
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         first = (number * world + rank) * len(captions)
-        prompts = []
-        for place, caption in enumerate(captions):
-            drop = self._rng((self.config.seed, 3, first + place)).random()
-            text = "" if drop < self.config.prompt_dropout else caption
-            prompts.append(prompt_ids(text, self.tokenizer))
+        draws = numbered_draws((self.config.seed, 3), first + np.arange(len(captions)), 1)[:, 0]
+        prompts = [
+            prompt_ids("" if draw < self.config.prompt_dropout else caption, self.tokenizer)
+            for draw, caption in zip(draws, captions, strict=True)
+        ]
         with torch.no_grad(), self.accelerator.autocast():
             x = pixels.to(self.device, non_blocking=True).float() / 127.5 - 1
             cells = self.autoencoder.encode(x.contiguous(memory_format=torch.channels_last))
@@ -218,9 +227,6 @@ class Trainer:
             self.ring.append(self._prepare_pictures(self.step // reuse, batches))
             return self.ring[-1]
         return self.ring[int(self._rng((self.config.seed, 4, self.step)).integers(len(self.ring)))]
-
-    def _to_device(self, batch: TokenBatch) -> TokenBatch:
-        return TokenBatch(batch.ids.to(self.device), batch.targets.to(self.device))
 
     # --- the loop ------------------------------------------------------------------------
 
@@ -250,22 +256,29 @@ class Trainer:
             self.validation = [self._prepare_pictures(n, other) for n in range(batches)]
         if (draws := self.sources.validation_pairs) is not None:
             batches = max(1, VALIDATION_PAIRS // draws.batch)
-            self.validation_pairs = [self._to_device(draws(step)) for step in range(batches)]
+            self.validation_pairs = [draws(step).to(self.device) for step in range(batches)]
+        pairs, text = (
+            stream and made_ahead(stream, self.step, AHEAD if self.device.type == "cuda" else 0)
+            for stream in (self.sources.pairs, self.sources.text)
+        )
         report = Report(self)
         saved = sheeted = self.elapsed_s
         while self.done() < 1:
             began = time.perf_counter()
-            losses = self._step(pictures)
+            losses = self._step(pictures, pairs, text)
             self.elapsed_s += time.perf_counter() - began
             self._agree_on_time()
             report.add(losses)
             if self.elapsed_s - saved > 60 * self.budget.checkpoint_minutes:
+                report.flush()
                 self.save()
+                self.export()
                 report.validated(self.validate())
                 saved = self.elapsed_s
             if self.elapsed_s - sheeted > 60 * self.budget.sheet_minutes:
                 self.draw_sheet()
                 sheeted = self.elapsed_s
+        report.flush()
         self.save()
         self.export()
         self.draw_sheet()
@@ -280,16 +293,23 @@ class Trainer:
             broadcast(clock)  # in place
             self.elapsed_s = clock.item()
 
-    def _step(self, pictures: Iterator[tuple[Tensor, list[str]]] | None) -> dict[str, float]:
+    def _step(
+        self,
+        pictures: Iterator[tuple[Tensor, list[str]]] | None,
+        pairs: Iterator[TokenBatch] | None,
+        text: Iterator[TokenBatch] | None,
+    ) -> dict[str, Tensor]:
+        """Learns from one batch of each task; nothing here waits for a GPU to be done."""
         share = lr_share(self.done(), self.config)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * share
         batch, prompts = (None, None) if pictures is None else self._pictures(pictures)
-        pairs = self.sources.pairs and self._to_device(self.sources.pairs(self.step))
-        text = self.sources.text and self._to_device(self.sources.text(self.step))
+        given = [
+            None if stream is None else next(stream).to(self.device) for stream in (pairs, text)
+        ]
         with self.accelerator.autocast():
-            losses: Losses = self.model(batch, prompts, pairs, text, self.step)
+            losses: Losses = self.model(batch, prompts, *given, self.step)
         counts = torch.stack(list(losses.counts.values()))
         totals = self._over_processes(counts)
         world = self.accelerator.num_processes
@@ -305,16 +325,21 @@ class Trainer:
         self.step += 1
         self._average()
         sums = self._over_processes(torch.stack(list(losses.sums.values())).detach())
-        named = zip(losses.sums, (sums / totals).tolist(), strict=True)
-        result = dict(named)
-        for task, total in zip(losses.counts, totals.tolist(), strict=True):
+        for task, total in zip(losses.counts, totals, strict=True):
             self.totals[task] = self.totals.get(task, 0.0) + total
-        if not all(map(math.isfinite, result.values())):
+        return dict(zip(losses.sums, sums / totals, strict=True))
+
+    def check(self, losses: dict[str, float]) -> None:
+        """Stops a run that has gone astray.
+
+        Raises:
+            MtgenError: a loss is no longer finite.
+        """
+        if not all(map(math.isfinite, losses.values())):
             raise MtgenError(
-                f"the loss is no longer finite at step {self.step} ({result}); resume from the "
+                f"the loss is no longer finite at step {self.step} ({losses}); resume from the "
                 "last checkpoint with a lower --lr"
             )
-        return result
 
     def _over_processes(self, values: Tensor) -> Tensor:
         """The sum of each value over all processes."""
@@ -336,7 +361,7 @@ class Trainer:
         state = {
             "step": self.step,
             "elapsed_s": self.elapsed_s,
-            "totals": self.totals,
+            "totals": {task: float(total) for task, total in self.totals.items()},
             "trained": {n: p.detach().cpu() for n, p in self.trained.items()},
             "averages": {n: a.cpu() for n, a in self.averages.items()},
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],

@@ -6,9 +6,11 @@ import json
 import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from mtgen.train.config import lr_share
 
@@ -28,8 +30,8 @@ class Report:
         self.main = trainer.accelerator.is_main_process
         self.began, self.steps = time.perf_counter(), 0
         self.elapsed_s = trainer.elapsed_s
-        self.sums: dict[str, float] = {}
-        self.before = dict(trainer.totals)
+        self.sums: dict[str, Tensor] = {}
+        self.before = floats(trainer.totals)
         self.last: dict[str, Any] = {}
         self.extra: dict[str, float] = {}
         self.tracker = None
@@ -54,20 +56,26 @@ class Report:
         trainer = self.trainer
         return trainer.step if trainer.budget.steps is not None else round(trainer.elapsed_s)
 
-    def add(self, losses: dict[str, float]) -> None:
-        """Counts one step; writes a line now and then."""
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Counts one step; writes a line now and then, and looks at the losses only then."""
         self.steps += 1
         for task, loss in losses.items():
-            self.sums[task] = self.sums.get(task, 0.0) + loss
+            self.sums[task] = self.sums[task] + loss if task in self.sums else loss
         by_steps = self.trainer.budget.steps is not None
         if by_steps or time.perf_counter() - self.began > self.trainer.budget.log_seconds:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the means since the last line."""
+        """Writes the means since the last line.
+
+        Raises:
+            MtgenError: a loss is no longer finite.
+        """
         if not self.steps and not self.extra:
             return
         trainer = self.trainer
+        sums = floats(self.sums)
+        trainer.check(sums)
         seconds = trainer.elapsed_s - self.elapsed_s  # of steps; not of checkpoints and sheets
         line: dict[str, Any] = {
             "step": trainer.step,
@@ -75,7 +83,7 @@ class Report:
             "minutes": round(trainer.elapsed_s / 60, 3),
             "lr_share": round(lr_share(min(1, trainer.done()), trainer.config), 4),
         }
-        line |= {f"loss/{task}": total / self.steps for task, total in self.sums.items()}
+        line |= {f"loss/{task}": total / self.steps for task, total in sums.items()}
         line |= self.extra
         self.extra = {}
         if self.steps:
@@ -83,7 +91,7 @@ class Report:
         self.last = line
         self.began, self.steps, self.sums = time.perf_counter(), 0, {}
         self.elapsed_s = trainer.elapsed_s
-        self.before = dict(trainer.totals)
+        self.before = floats(trainer.totals)
         if not self.main:
             return
         self.file.write(json.dumps(line) + "\n")
@@ -109,7 +117,7 @@ class Report:
         if trainer.sources.pictures is not None:
             pictures = trainer.config.image_batch * world * self.steps
         tokens = sum(
-            trainer.totals[task] - self.before.get(task, 0.0)
+            float(trainer.totals[task]) - self.before.get(task, 0.0)
             for task in ("translate", "text") if task in trainer.totals
         )  # fmt: skip
         operations = pictures * picture_flops(trainer) + tokens * token_flops(trainer)
@@ -133,6 +141,11 @@ class Report:
             if self.tracker is not None:
                 self.tracker.close()
         return self.last
+
+
+def floats(values: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """Numbers that may still be on a GPU."""
+    return {name: float(value) for name, value in values.items()}
 
 
 def picture_flops(trainer: Trainer) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,8 +27,6 @@ from mtgen.model.tokenizer import ChatTokenizer, translation_prompt
 from mtgen.requests import LANGUAGES
 
 ENDLESS = 2**40
-IGNORED = -100
-"""Target of tokens that carry no loss."""
 SORTED_BATCHES = 64
 """Batches drawn together and sorted by length, so that little is padding."""
 MAX_PAIR_TOKENS = 128
@@ -196,23 +194,32 @@ def folder_pictures(
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Right-padded sequences and what follows each token."""
+    """Right-padded sequences and the tokens to learn."""
 
     ids: Int64[Tensor, "B T"]
-    targets: Int64[Tensor, "B T"]
-    """IGNORED where no loss is taken."""
+    places: Int64[Tensor, " N"]
+    """Of the tokens before those to learn, in `ids` laid flat."""
+    targets: Int64[Tensor, " N"]
+    """The tokens to learn."""
+
+    def to(self, device: torch.device) -> TokenBatch:
+        """The batch on another device."""
+        parts = (self.ids, self.places, self.targets)
+        return TokenBatch(*(part.to(device, non_blocking=True) for part in parts))
 
 
 def padded(sequences: Sequence[tuple[Sequence[int], int]]) -> TokenBatch:
     """Sequences, each with the number of leading tokens that are given, not learned."""
     longest = max(len(ids) for ids, _ in sequences) - 1
-    ids = torch.zeros(len(sequences), longest, dtype=torch.int64)
-    targets = torch.full_like(ids, IGNORED)
+    ids = np.zeros((len(sequences), longest), np.int64)
+    places, targets = [], []
     for row, (tokens, given) in enumerate(sequences):
-        line = torch.tensor(tokens)
-        ids[row, : len(line) - 1] = line[:-1]
-        targets[row, given - 1 : len(line) - 1] = line[given:]
-    return TokenBatch(ids, targets)
+        ids[row, : len(tokens) - 1] = tokens[:-1]
+        places.append(row * longest + np.arange(given - 1, len(tokens) - 1))
+        targets.extend(tokens[given:])
+    return TokenBatch(
+        torch.from_numpy(ids), torch.from_numpy(np.concatenate(places)), torch.tensor(targets)
+    )
 
 
 class Pairs(Protocol):
@@ -331,6 +338,31 @@ class TranslationStream:
         if min(map(len, batches)) < self.share.world:
             batches = np.split(both, SORTED_BATCHES)
         return [batches[place] for place in rng.permutation(SORTED_BATCHES)]
+
+
+class Numbered(Dataset):
+    """The batches of a stream by their steps, for worker processes to make ahead."""
+
+    def __init__(self, stream: Callable[[int], TokenBatch]) -> None:
+        self.stream = stream
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, step: int) -> TokenBatch:
+        return self.stream(step)
+
+
+def made_ahead(
+    stream: Callable[[int], TokenBatch], first_step: int, num_workers: int
+) -> Iterator[TokenBatch]:
+    """A stream's batches from a step on; worker processes, where there are any, make them."""
+    return iter(
+        DataLoader(
+            Numbered(stream), batch_size=None, sampler=range(first_step, ENDLESS),
+            num_workers=num_workers, prefetch_factor=8 if num_workers else None,
+        )
+    )  # fmt: skip
 
 
 class TextStream:
