@@ -24,18 +24,20 @@ import torch
 from scipy.stats import binomtest, kstest
 from tqdm import tqdm
 
+from evals.metrics.stats import paired_difference
 from evals.translation_quality import sentences
 from mtgen.cli import Parser, print_json, run
 from mtgen.marks.gumbel import evidence, weighted_p_value
 from mtgen.marks.keys import TEXT, TRANSLATION, MarkKey
+from mtgen.marks.original import Choices, choices_p_value, merged, sentence_choices
 from mtgen.marks.schemes import SCHEMES, GumbelScheme, Scheme, scheme
 from mtgen.marks.text import tested_translation
-from mtgen.marks.tilt import STRENGTH, Tilt
+from mtgen.marks.tilt import STRENGTH, Tilt, tilt_mark
 from mtgen.model.beam import beam_search, read_batch
 from mtgen.model.sampling import Unmarked, seeded
 from mtgen.model.tokenizer import ChatTokenizer, translation_prompt
 from mtgen.pipeline import Pipeline
-from mtgen.requests import LANGUAGES, Message
+from mtgen.requests import LANGUAGES, UNMARKED, Message
 
 FORMS = (
     "Write a short story about {}.", "Explain to a child what is special about {}.",
@@ -112,9 +114,20 @@ def rates(p_values: Sequence[float]) -> dict[str, Any]:
     return row
 
 
-def compared(pipeline: Pipeline, name: str, options: Any) -> list[dict[str, Any]]:
-    """Rates of one scheme at each temperature and length."""
-    way = scheme(name, options.secret, pipeline.runtime.config.vocab_size)
+def compared(
+    pipeline: Pipeline, name: str, options: Any, plain: dict[float, np.ndarray]
+) -> list[dict[str, Any]]:
+    """Rates of one scheme at each temperature and length.
+
+    Args:
+        pipeline: Whose texts are marked.
+        name: Of the scheme, or UNMARKED.
+        options: Of the command line.
+        plain: By temperature, nats a token of each text without a mark; gets those of UNMARKED.
+    """
+    way = None
+    if name != UNMARKED:
+        way = scheme(name, options.secret, pipeline.runtime.config.vocab_size)
     rows = []
     asked = prompts(options.texts)
     for temperature in options.temperatures:
@@ -128,35 +141,58 @@ def compared(pipeline: Pipeline, name: str, options: Any) -> list[dict[str, Any]
             )
         )  # fmt: skip
         said = [pipeline.tokenizer.decode(ids) for ids in written]
-        nats = [-float(pipeline.log_likelihood(text).mean()) for text in said]
+        nats = np.array([-float(pipeline.log_likelihood(text).mean()) for text in said])
+        row: dict[str, Any] = {"scheme": name, "temperature": temperature, "texts": len(said)}
+        row["perplexity"] = math.exp(nats.mean())
+        if way is None:
+            plain[temperature] = nats
+        elif temperature in plain:
+            before = [[value] for value in plain[temperature][: len(nats)]]
+            more, interval = paired_difference(before, [[value] for value in nats], "mean")
+            row["perplexity_cost"] = [math.expm1(x) for x in (more, *(interval or ()))]
+        rows.append(row)
+        print_json(row)
+        if way is None:
+            continue
         for length in LENGTHS:
             cut = [pipeline.tokenizer.decode(ids[:length]) for ids in written]
             found = [read_text(pipeline, way, text) for text in cut]
             for detector in found[0]:
                 rows.append(
                     {"scheme": name, "temperature": temperature, "tokens": length,
-                     "detector": detector, "perplexity": math.exp(float(np.mean(nats))),
-                     "different": len(set(cut)) / len(cut)}
+                     "detector": detector, "different": len(set(cut)) / len(cut)}
                     | rates([one[detector] for one in found])
                 )  # fmt: skip
+                print_json(rows[-1])
     return rows
 
 
 def human_texts(folder: Path, tokens: int, tokenizer: ChatTokenizer) -> Iterator[list[int]]:
-    """Texts of people of so many tokens, of validation sentences in four languages.
+    """Texts of people of so many tokens in four languages, of documents kept from training.
+
+    Prose for calibration, and then sentences for validation; a text has one of both, and no
+    sentence is in two texts.
 
     Raises:
         BadRequestError: the data has not been built there.
     """
+    import pyarrow.parquet as pq
+
+    streams = []
+    for lang in LANGUAGES:
+        path = folder / "text" / lang / "calibration.parquet"
+        if path.is_file():
+            streams.append(pq.read_table(path, columns=["text"])["text"].to_pylist())
     for lang in [lang for lang in LANGUAGES if lang != "en"]:
         pairs = sentences(folder, lang, 10**9)
-        for column in (0, 1):
-            ids: list[int] = []
-            for pair in pairs:
-                ids += tokenizer.encode(" " + pair[column])
-                if len(ids) >= tokens:
-                    yield ids[:tokens]
-                    ids = []
+        streams += [[pair[column] for pair in pairs] for column in (0, 1)]
+    for stream in streams:
+        ids: list[int] = []
+        for text in stream:
+            ids += tokenizer.encode(" " + text)
+            while len(ids) >= tokens:
+                yield ids[:tokens]
+                ids = ids[tokens:]
 
 
 def false_positives(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
@@ -164,14 +200,15 @@ def false_positives(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
     rows = []
     for length in LENGTHS:
         texts = list(human_texts(options.data, length, pipeline.tokenizer))
-        texts = [texts[n * len(texts) // options.texts] for n in range(options.texts)]
+        count = min(options.texts, len(texts))
+        texts = [texts[n * len(texts) // count] for n in range(count)]
         for number in range(options.keys):
             key = MarkKey(hashlib.sha256(f"key {number}".encode()).digest())
             for mark in (TEXT, TRANSLATION):
                 if mark == TEXT:
                     found = [GumbelScheme(key.derived(TEXT)).read(ids).p_value for ids in texts]
                 else:
-                    found = [tested_translation(ids, key).p_whole for ids in texts]
+                    found = [tested_translation(ids, key, None).p_whole for ids in texts]
                 uniform = float(kstest(found, "uniform").pvalue)
                 row = {"mark": mark, "key": key.fingerprint, "tokens": length, "ks_p": uniform}
                 rows.append(row | rates(found))
@@ -236,14 +273,19 @@ def attacked(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
 
 
 def translated(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
-    """Cost in chrF++ and rates of the mark in translations, by its strength."""
+    """Cost in chrF++ and rates of the mark in translations, by its strength.
+
+    Texts are made of whole sentences, of at least so many tokens; they are read with the key
+    alone, and with their originals.
+    """
     from sacrebleu.metrics.chrf import CHRF
 
     key, rows = MarkKey(options.secret), []
+    mark = tilt_mark(key.derived(TRANSLATION))
     expert, tokenizer = pipeline.translation_expert(), pipeline.tokenizer
     for strength in options.strengths:
         bonus = Tilt(key.derived(TRANSLATION), strength) if strength else None
-        scores, streams = [], {}
+        scores, streams = [], []
         for lang in [lang for lang in LANGUAGES if lang != "en"]:
             pairs = sentences(options.data, lang, options.texts)
             for src, tgt, columns in (("en", lang, (0, 1)), (lang, "en", (1, 0))):
@@ -260,27 +302,50 @@ def translated(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
                 said = [tokenizer.decode(made[n]) for n in range(len(pairs))]
                 wanted = [[pair[columns[1]] for pair in pairs]]
                 scores.append(CHRF(word_order=2).corpus_score(said, wanted).score)
-                streams.setdefault(tgt, []).extend(said)
+                read = tqdm(zip(pairs, said, strict=True), total=len(said), desc="reading")
+                streams.append([
+                    (text, sentence_choices(
+                        pair[columns[0]], text, src, tgt, tokenizer, pipeline.runtime, expert
+                    ))
+                    for pair, text in read if text.strip()
+                ])  # fmt: skip
         for length in LENGTHS:
-            p_values = []
-            for said in streams.values():
-                ids = tokenizer.encode(" ".join(said))
-                for start in range(0, len(ids) - length + 1, length):
-                    part = ids[start : start + length]
-                    p_values.append(tested_translation(part, key).p_whole)
-            row = {"strength": strength, "chrf": float(np.mean(scores)), "tokens": length}
-            rows.append(row | rates(p_values))
-            print_json(rows[-1])
+            by_detector: dict[str, list[float]] = {"key": [], "original": []}
+            for stream in streams:
+                for part in grouped(stream, length, tokenizer):
+                    ids = tokenizer.encode(" ".join(text for text, _ in part))
+                    by_detector["key"].append(tested_translation(ids, key, None).p_whole)
+                    choices = merged([choices for _, choices in part])
+                    by_detector["original"].append(choices_p_value(choices, mark, num_random=999))
+            for detector, p_values in by_detector.items():
+                row = {
+                    "strength": strength, "chrf": float(np.mean(scores)), "tokens": length,
+                    "detector": detector,
+                }  # fmt: skip
+                rows.append(row | rates(p_values))
+                print_json(rows[-1])
     return rows
+
+
+def grouped(
+    stream: Sequence[tuple[str, Choices]], length: int, tokenizer: ChatTokenizer
+) -> Iterator[list[tuple[str, Choices]]]:
+    """Sentences in order, together until they have so many tokens."""
+    part: list[tuple[str, Choices]] = []
+    count = 0
+    for sentence in stream:
+        part.append(sentence)
+        count += len(tokenizer.encode(" " + sentence[0]))
+        if count >= length:
+            yield part
+            part, count = [], 0
 
 
 def schemes(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
     """Rates of all schemes."""
-    rows = []
+    rows, plain = [], {}
     for name in options.schemes:
-        rows += compared(pipeline, name, options)
-        for row in rows[-2 * len(LENGTHS) * len(options.temperatures) :]:
-            print_json(row)
+        rows += compared(pipeline, name, options, plain)
     return rows
 
 
@@ -298,7 +363,7 @@ def main(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("what", choices=MEASURES, help="what to measure")
-    parser.add_argument("--schemes", nargs="+", default=list(SCHEMES), help="names")
+    parser.add_argument("--schemes", nargs="+", default=[UNMARKED, *SCHEMES], help="names")
     parser.add_argument("--texts", type=int, default=200, help="of each setting")
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.8, 1.0], help="of them")
     parser.add_argument("--top-p", type=float, default=0.95, help="of sampling")

@@ -157,6 +157,11 @@ def add_verify(commands: argparse._SubParsersAction) -> None:
         help="ask the model too, which finds shorter texts and takes a second for some hundred "
         "words; look for pictures that were cut and resized",
     )  # fmt: skip
+    add(
+        "--original",
+        metavar="FILE",
+        help="text file with what the text is a translation of: finds shorter translations",
+    )
     add("--json", action="store_true", help="one JSON object on standard output")
     verify.set_defaults(run=run_verify)
 
@@ -285,13 +290,18 @@ def notes_of(generation: TranslationGeneration) -> list[str]:
 
 def run_verify(options: argparse.Namespace) -> None:
     import mtgen
+    from mtgen.marks.verify import read_file, text_of
 
     if (options.text is None) == (options.file is None):
         raise BadRequestError("give a file, '-' for standard input, or --text with a text")
     what = Path(options.file) if options.file not in (None, "-") else options.text
     if what is None:
         what = typed("-")
-    found = mtgen.load(options.trunk).verify(what, thorough=options.thorough)
+    original = ""
+    if options.original:
+        path = Path(options.original)
+        original = text_of(read_file(path), path.name)
+    found = mtgen.load(options.trunk).verify(what, thorough=options.thorough, original=original)
     if options.json:
         print_json(found.as_dict())
         return

@@ -17,6 +17,7 @@ from mtgen.marks.gumbel import (
     weighted_p_value,
 )
 from mtgen.marks.keys import TEXT, TRANSLATION, KeyRing, MarkKey
+from mtgen.marks.original import Choices, choices_p_value
 from mtgen.marks.tilt import tilt_mark, tilt_p_value
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.requests import check_text
@@ -76,6 +77,7 @@ def read_text(
     tokenizer: ChatTokenizer,
     keys: KeyRing,
     log_probabilities: LogProbabilities | None = None,
+    choices: Choices | None = None,
 ) -> list[TextTest]:
     """Two tests for each key, of text and of translations; the likeliest first.
 
@@ -84,6 +86,7 @@ def read_text(
         tokenizer: Of the model that may have written it.
         keys: Whose marks are looked for.
         log_probabilities: Asks that model, which takes a second for some hundred tokens.
+        choices: What the model would have written where the original is known.
 
     Raises:
         BadRequestError: nothing to read, or too much.
@@ -100,7 +103,7 @@ def read_text(
         windows = [ids[start : start + WINDOW] for start in range(0, len(ids), WINDOW)]
         probabilities = np.exp(np.concatenate([log_probabilities(one) for one in windows]))
     tests = [tested(ids, spans, key, probabilities) for key in keys.all]
-    tests += [tested_translation(ids, key) for key in keys.all]
+    tests += [tested_translation(ids, key, choices) for key in keys.all]
     return sorted(tests, key=lambda test: test.p_value)
 
 
@@ -128,15 +131,19 @@ def tested(
     )  # fmt: skip
 
 
-def tested_translation(ids: Sequence[int], key: MarkKey) -> TextTest:
+def tested_translation(ids: Sequence[int], key: MarkKey, choices: Choices | None) -> TextTest:
     """Whether tokens look like a translation that was marked with a key.
 
-    The model is not asked: without the original, its odds tell nothing more (decision 0008).
+    Without the original the model is not asked, as its odds tell nothing more (decision 0008).
     """
     mark = tilt_mark(key.derived(TRANSLATION))
     found = evidence(mark.numbers(ids, mark.pairs(ids)))
-    p = tilt_p_value(found)
+    p = best = tilt_p_value(found)
+    p_model = None
+    if choices is not None:
+        p_model = choices_p_value(choices, mark)
+        best = min(1.0, 2 * min(p, p_model))
     return TextTest(
         mark=TRANSLATION, key=key.fingerprint, host=key.host, num_scored=len(found), p_whole=p,
-        p_model=None, parts=(), p_value=p,
+        p_model=p_model, parts=(), p_value=best,
     )  # fmt: skip

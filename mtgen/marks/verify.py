@@ -16,6 +16,7 @@ from PIL import Image
 from mtgen.errors import BadRequestError, DocumentError, PictureError
 from mtgen.marks.credentials import Credentials, Signer, read_credentials
 from mtgen.marks.keys import TRANSLATION, KeyRing
+from mtgen.marks.original import Choices
 from mtgen.marks.picture import PictureTest, read_picture
 from mtgen.marks.text import (
     LEVEL,
@@ -86,10 +87,11 @@ def verify_text(
     tokenizer: ChatTokenizer,
     keys: KeyRing,
     log_probabilities: LogProbabilities | None = None,
+    choices: Choices | None = None,
 ) -> Verification:
     """Looks for the watermarks of all keys; see `read_text` for the arguments and errors."""
     started = time.perf_counter()
-    tests = tuple(read_text(text, tokenizer, keys, log_probabilities))
+    tests = tuple(read_text(text, tokenizer, keys, log_probabilities, choices))
     best = tests[0]
     p = min(1.0, best.p_value * len(tests))
     verdict: Verdict = "marked" if p <= LEVEL else "unmarked"

@@ -151,7 +151,7 @@ PRESETS = {
         styles=("twemoji", "noto", "fluent-emoji-flat", "fluent-emoji-3d"),
     ),
     "base": TrainConfig(
-        image_batch=512, translate_batch=512, reuse=2, tidy=True, rank=64, low_rank_lr=1.5e-3,
+        image_batch=256, translate_batch=2048, reuse=2, tidy=True, rank=64,
         styles=("twemoji", "noto", "fluent-emoji-flat", "fluent-emoji-3d"),
         image=ImageExpertConfig(
             n_layer=12, n_embd=384, n_ff=1024, codes_per_place=4,

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from mtgen.marks.gumbel import uniforms
 from mtgen.model.image_expert import ImageExpert, mask_shares
 from mtgen.model.picture_tokenizer import PictureTokenizer
 from mtgen.model.transformer import KeysValues, LowRankExpert, TrunkModel
@@ -47,18 +48,9 @@ class Losses:
 def numbered_draws(
     seed: Sequence[int], numbers: Int64[np.ndarray, " B"], columns: int
 ) -> Float64[np.ndarray, "B columns"]:
-    """Even random numbers in 0..1, a row for each number, whatever else is drawn beside it.
-
-    SplitMix64's finaliser of a counter (Steele et al. 2014, doi:10.1145/2660193.2660195).
-    """
+    """Even random numbers in 0..1, a row for each number, whatever else is drawn beside it."""
     key = np.random.SeedSequence(seed).generate_state(1, np.uint64)
-    counters = numbers.astype(np.uint64)[:, None] * np.uint64(columns)
-    state = (counters + np.arange(1, columns + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-    state += key
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        state = (state ^ (state >> np.uint64(shift))) * np.uint64(factor)
-    state ^= state >> np.uint64(31)
-    return (state >> np.uint64(11)) * 2.0**-53
+    return uniforms(key, numbers[:, None] * columns + np.arange(columns))
 
 
 def summed_cross_entropy(

@@ -50,8 +50,8 @@ COMPILE_MINUTES = 15.0
 """Shortest CPU run that is compiled: it takes over a minute, and then 1.7 times the speed."""
 VALIDATION_PICTURES = 128
 VALIDATION_PAIRS = 256
-RING = 64
-"""Prepared batches of pictures that are kept for reuse."""
+RING = {"cpu": 64, "cuda": 16}
+"""Prepared batches of pictures that are kept for reuse: on a GPU one of 512 takes 0.3 GB."""
 
 AHEAD = 3
 """Processes that make batches of text for a GPU, for each task."""
@@ -135,7 +135,8 @@ class Trainer:
         self.averages = {n: p.detach().float().clone() for n, p in self.trained.items()}
         self.step = 0
         self.elapsed_s = 0.0
-        self.ring: deque[Prepared] = deque(maxlen=RING if config.reuse > 1 else 1)
+        kept = RING.get(self.device.type, 16) if config.reuse > 1 else 1
+        self.ring: deque[Prepared] = deque(maxlen=kept)
         self.validation: list[Prepared] = []
         self.validation_pairs: list[TokenBatch] = []
         self.totals: dict[str, float | Tensor] = {}
@@ -246,7 +247,7 @@ class Trainer:
         pictures = None
         if self.sources.pictures is not None:
             fresh = -(-self.step // self.config.reuse)
-            kept = min(RING, fresh) if self.config.reuse > 1 else 0
+            kept = min(self.ring.maxlen or 0, fresh) if self.config.reuse > 1 else 0
             pictures = self.sources.pictures(fresh - kept)
             for number in range(fresh - kept, fresh):
                 self.ring.append(self._prepare_pictures(number, pictures))

@@ -201,6 +201,11 @@ def build_tab(model: SharedModel) -> None:
                 label="Text", lines=7, max_lines=14, elem_id="verify-text",
                 placeholder="Paste 20 words or more · Shift+Enter verifies",
             )  # fmt: skip
+            with gr.Accordion("It is a translation, and I have the original", open=False):
+                original = gr.Textbox(
+                    label="Original", lines=4, max_lines=10, elem_id="verify-original",
+                    info="shorter translations are found with it; not needed for other texts",
+                )  # fmt: skip
             go = gr.Button("Verify the text", variant="primary", elem_id="verify-go")
         with gr.Column(scale=2, min_width=260):
             file = gr.File(
@@ -214,27 +219,32 @@ def build_tab(model: SharedModel) -> None:
             )  # fmt: skip
     result = gr.HTML(elem_id="verify-result")
 
-    def looked_at(text: str, thorough: bool) -> str:
+    def looked_at(text: str, thorough: bool, original: str) -> str:
         try:
-            return result_html(model.get().verify(text, thorough=thorough), text)
+            found = model.get().verify(text, thorough=thorough, original=original)
+            return result_html(found, text)
         except Exception as error:
             return failed(error)
 
-    def looked_into(path: str | None, thorough: bool) -> str:
+    def looked_into(path: str | None, thorough: bool, original: str) -> str:
         if not path:
             return ""
         try:
-            return result_html(model.get().verify(Path(path), thorough=thorough))
+            found = model.get().verify(Path(path), thorough=thorough, original=original)
+            return result_html(found)
         except Exception as error:
             return failed(error)
 
-    def verify_endpoint(text: str, path: str | None, thorough: bool) -> dict[str, Any]:
+    def verify_endpoint(
+        text: str, path: str | None, thorough: bool, original: str
+    ) -> dict[str, Any]:
         """Says which of our marks a text, or else a file, carries.
 
         Args:
             text: What to look at, up to 1,000,000 characters; empty where a file is given.
             path: A PNG, JPEG or WebP picture, a document, or a text file, instead of a text.
             thorough: Look longer: ask the model too, and look for cut and resized pictures.
+            original: What the text is a translation of, where that is known; else empty.
 
         Returns:
             "verdict" ("marked", "claimed", "unmarked" or "too little"), "summary" in words,
@@ -244,18 +254,23 @@ def build_tab(model: SharedModel) -> None:
         if bool(text) == bool(path):
             raise complaint("give either a text or a file to verify")
         try:
-            found = model.get().verify(Path(path) if path else text, thorough=bool(thorough))
+            what = Path(path) if path else text
+            found = model.get().verify(what, thorough=bool(thorough), original=original or "")
             return found.as_dict()
         except Exception as error:
             raise explained(error) from None
 
     shared: dict[str, Any] = {"concurrency_limit": PARALLEL, "concurrency_id": "model"}
     gr.on(
-        [go.click, text.submit], looked_at, [text, thorough], [result],
+        [go.click, text.submit, original.submit], looked_at, [text, thorough, original], [result],
         api_visibility="private", **shared,
     )  # fmt: skip
-    file.upload(looked_into, [file, thorough], [result], api_visibility="private", **shared)
+    file.upload(
+        looked_into, [file, thorough, original], [result], api_visibility="private", **shared
+    )
     file.clear(lambda: "", [], [result], api_visibility="private", queue=False)
     hidden = gr.Button(visible=False)
     found = gr.JSON(visible=False)
-    hidden.click(verify_endpoint, [text, file, thorough], [found], api_name="verify", **shared)
+    hidden.click(
+        verify_endpoint, [text, file, thorough, original], [found], api_name="verify", **shared
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
@@ -11,6 +13,8 @@ from playwright.sync_api import Page, expect
 from tests.conftest import ROOT
 
 STORY = "Write a short story about a lighthouse keeper."
+ENGLISH = ["The dog sleeps under the table.", "The children are playing in the garden."]
+FRENCH = ["Le chien dort sous la table.", "Les enfants jouent dans le jardin."]
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +94,25 @@ def test_what_cannot_be_looked_at_is_said_in_one_sentence(page, tmp_path):
     path.write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     page.set_input_files("#verify-file input", path)
     expect(page.locator("#verify-result")).to_contain_text("is no picture that can be read")
+
+
+@pytest.mark.browser
+def test_a_translation_is_looked_at_beside_its_original(page, client):
+    page.fill("#verify-text textarea", " ".join(FRENCH * 3))
+    page.get_by_text("It is a translation, and I have the original").click()
+    page.fill("#verify-original textarea", " ".join(ENGLISH * 3))
+    page.click("#verify-go")
+    row = page.locator("#verify-result table.facts tr", has_text="translation").locator("td")
+    expect(row.nth(4)).to_have_text(re.compile(r"^[\de.-]+$"))  # p, with the model
+    page.fill("#verify-original textarea", "12, 13")
+    page.click("#verify-go")
+    expect(page.locator("#verify-result")).to_contain_text(
+        "the language of the original cannot be told"
+    )
+    settings = {"path": None, "thorough": False, "api_name": "/verify"}
+    texts = {"text": " ".join(FRENCH * 3), "original": " ".join(ENGLISH * 3)}
+    found = client.predict(**texts, **settings)
+    assert {test["mark"] for test in found["text_tests"] if test["p_model"]} == {"translation"}
 
 
 def test_the_endpoint_says_what_it_found(client, story, picture, tmp_path):

@@ -34,7 +34,7 @@ from mtgen.errors import SettingError, UnknownNameError
 
 SHARES = {"concept": 0.35, "scene": 0.45, "silhouette": 0.12, "vocabulary": 0.08}
 """Of each kind of sample; SOURCES of the first survey suggested them by eye."""
-TIDY_SHARES = {"concept": 0.45, "scene": 0.55}
+TIDY_SHARES = {"concept": 0.6, "scene": 0.4}
 TIDY_OTHERS = 0.25
 """How often tidy pictures show what is no everyday noun (faces, flags, signs), against a noun."""
 
