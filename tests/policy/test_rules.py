@@ -41,6 +41,16 @@ def test_harmless_prompts_are_not_refused():
     assert len(refused) <= len(HARMLESS) * 0.01, refused
 
 
+def test_most_of_what_the_rules_were_not_written_with_is_caught():
+    policy = load_policy("")
+    lines = (DATA / "policy-harmful-unseen.tsv").read_text("utf-8").splitlines()
+    caught = [
+        any(policy.broken(line.split("\t")[1], task) for task in ("text", "image"))
+        for line in lines
+    ]
+    assert sum(caught) / len(caught) >= 0.7
+
+
 def test_what_the_rules_are_for_is_caught_and_named():
     policy = load_policy("")
     caught = [
