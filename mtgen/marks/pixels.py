@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
-from scipy.stats import beta
+from scipy.special import betaincc
 
 TILE = 64
 """Side of the pattern, in pixels of a picture in its own size."""
@@ -255,7 +255,7 @@ def read_bands(bands: Bands, secret: bytes) -> PixelReading:
         return PixelReading(1.0, (), 0.0, 1.0)
     fit, scale, tile = best
     size = len(basis)
-    single = float(beta.sf((1 + fit) / 2, (size - 1) / 2, (size - 1) / 2))
+    single = float(betaincc((size - 1) / 2, (size - 1) / 2, (1 + fit) / 2))
     coordinates = to_band(tile)
     found = basis.T @ coordinates
     rest = coordinates - basis @ found

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from scipy.stats import binom
+from scipy.special import bdtrc
 from torch import Tensor
 
 from mtgen.errors import UnknownNameError
@@ -112,7 +112,7 @@ class KGWScheme:
             for before, token in pairs
         )
         share = self.processor.greenlist_size / self.processor.vocab_size
-        return Reading(len(pairs), float(binom.sf(green - 1, len(pairs), share)))
+        return Reading(len(pairs), float(bdtrc(green - 1, len(pairs), share)))
 
 
 class SynthIDScheme:
@@ -141,7 +141,7 @@ class SynthIDScheme:
         fresh = processor.compute_context_repetition_mask(row)[0]
         values = processor.compute_g_values(row)[0][fresh]
         fair = float(processor.sampling_table.float().mean())
-        return Reading(len(values), float(binom.sf(int(values.sum()) - 1, values.numel(), fair)))
+        return Reading(len(values), float(bdtrc(int(values.sum()) - 1, values.numel(), fair)))
 
 
 class ProcessedWriter:

@@ -203,7 +203,7 @@ def build_tab(model: SharedModel) -> None:
             )  # fmt: skip
             with gr.Accordion("It is a translation, and I have the original", open=False):
                 original = gr.Textbox(
-                    label="Original", lines=4, max_lines=10, elem_id="verify-original",
+                    "", label="Original", lines=4, max_lines=10, elem_id="verify-original",
                     info="shorter translations are found with it; not needed for other texts",
                 )  # fmt: skip
             go = gr.Button("Verify the text", variant="primary", elem_id="verify-go")
@@ -219,24 +219,24 @@ def build_tab(model: SharedModel) -> None:
             )  # fmt: skip
     result = gr.HTML(elem_id="verify-result")
 
-    def looked_at(text: str, thorough: bool, original: str) -> str:
+    def looked_at(text: str, thorough: bool, original: str | None) -> str:
         try:
-            found = model.get().verify(text, thorough=thorough, original=original)
+            found = model.get().verify(text, thorough=thorough, original=original or "")
             return result_html(found, text)
         except Exception as error:
             return failed(error)
 
-    def looked_into(path: str | None, thorough: bool, original: str) -> str:
+    def looked_into(path: str | None, thorough: bool, original: str | None) -> str:
         if not path:
             return ""
         try:
-            found = model.get().verify(Path(path), thorough=thorough, original=original)
+            found = model.get().verify(Path(path), thorough=thorough, original=original or "")
             return result_html(found)
         except Exception as error:
             return failed(error)
 
     def verify_endpoint(
-        text: str, path: str | None, thorough: bool, original: str
+        text: str, path: str | None, thorough: bool, original: str | None
     ) -> dict[str, Any]:
         """Says which of our marks a text, or else a file, carries.
 
