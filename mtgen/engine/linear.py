@@ -27,6 +27,9 @@ INT8_BLOCK = 32
 FEW_ROWS = 16
 """Up to this many rows the 4-bit kernel is faster than bf16 matrices."""
 
+MANY_ROWS = 64
+"""From this many rows on, where a CPU has no products of bf16, a matrix is made dense each time."""
+
 
 def bf16_is_fast() -> bool:
     """Whether this CPU multiplies bf16 matrices natively (else oneDNN emulates them slowly)."""
@@ -68,7 +71,11 @@ class PackedLinear:
 
 
 class Int4Linear:
-    """4-bit weights in groups of 32 for few rows, and a bf16 copy for many."""
+    """4-bit weights in groups of 32 for few rows, and a bf16 copy for many.
+
+    Without fast bf16, many rows are multiplied with the matrix made dense for them: 3.5 ms for 128
+    rows of 1536 x 576 instead of 5.4.
+    """
 
     dtype = torch.bfloat16
 
@@ -81,11 +88,17 @@ class Int4Linear:
         zero = matrix.min.float() + 8 * matrix.scale.float()
         scales = torch.stack([matrix.scale.float(), zero], dim=-1)
         self.scales = scales.transpose(0, 1).contiguous().to(torch.bfloat16)
-        self.many = PackedLinear(matrix.dense()) if bf16_is_fast() else None
+        self.many, self.matrix = None, None
+        if bf16_is_fast():
+            self.many = PackedLinear(matrix.dense())
+        else:
+            self.matrix = matrix
 
     def __call__(self, x: Float[Tensor, "T K"]) -> Float[Tensor, "T N"]:
         if self.many is not None and x.shape[0] > FEW_ROWS:
             return self.many(x)
+        if self.matrix is not None and x.shape[0] >= MANY_ROWS:
+            return F.linear(x.float(), self.matrix.dense()).to(self.dtype)
         return torch.ops.aten._weight_int4pack_mm_for_cpu(x, self.packed, GROUP, self.scales)
 
 

@@ -50,8 +50,9 @@ def show(page: Page, url: str) -> None:
 def finished(page: Page, count: int) -> None:
     """Waits until so many sentences are translated."""
     plural = "s" if count != 1 else ""
-    expect(page.locator(STATUS)).to_contain_text(f"{count} sentence{plural} · ", timeout=30_000)
-    expect(page.locator(GO)).to_be_visible()
+    expect(page.locator(STATUS)).to_contain_text(f"{count} sentence{plural} · ", timeout=120_000)
+    # "36 of 80 sentences · 9 s left" holds those words too: only then it is over
+    expect(page.locator(GO)).to_be_visible(timeout=120_000)
 
 
 def translated(page: Page, text: str, count: int = 1) -> str:
