@@ -379,7 +379,7 @@ class Pipeline:
                 finds shorter and duller ones and takes a second for some hundred tokens; and look
                 for pictures that were cut and then resized.
             original: What the text is a translation of, if that is known: the mark of translations
-                is then found in half the length. Takes a second for some hundred tokens.
+                is then found in shorter texts. Takes a second for some hundred tokens.
 
         Raises:
             BadRequestError: nothing that can be looked at; one sentence says why.

@@ -29,6 +29,8 @@ FREE = 0.98
 """A place whose token is likelier than that says nothing."""
 MAX_PLACES = 600
 """Of a text that are looked at: by then the key alone tells."""
+MAX_PAIRS = 100
+"""Sentences that are read, enough for as many places."""
 MAX_TOKENS = 1024
 """Of an original and its translation whose sentences cannot be paired."""
 RANDOM_KEYS = 9_999
@@ -48,13 +50,20 @@ class Choices:
 
 
 def paired_sentences(original: str, text: str, src_lang: str, tgt_lang: str) -> list[list[str]]:
-    """Sentences of both, in order; the whole of both where their numbers differ."""
+    """The first MAX_PAIRS sentences of both; the whole of both where their numbers differ.
+
+    Raises:
+        BadRequestError: one side has none, only code or numbers.
+    """
     sides = [
         [piece.text for piece in split(side, lang) if piece.translate]
         for side, lang in ((original, src_lang), (text, tgt_lang))
     ]
+    for side, name in zip(sides, ("original", "translation"), strict=True):
+        if not side:
+            raise BadRequestError(f"there is no sentence in the {name} that could be compared")
     if len(sides[0]) == len(sides[1]):
-        return [list(pair) for pair in zip(*sides, strict=True)]
+        return [list(pair) for pair in zip(*sides, strict=True)][:MAX_PAIRS]
     return [[" ".join(side) for side in sides]]
 
 

@@ -161,7 +161,7 @@ PRESETS = {
     ),
 }  # fmt: skip
 """tiny: for tests and rehearsals. small: two CPU cores. base: one GPU; its experts still draw a
-picture in about a second on two cores."""
+picture in under two seconds on two cores."""
 
 
 def preset(name: str, **changes: object) -> TrainConfig:

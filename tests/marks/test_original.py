@@ -75,6 +75,16 @@ def test_sentences_are_paired_where_both_have_as_many():
     ]
 
 
+def test_only_so_many_sentences_are_read_and_none_is_refused():
+    assert len(paired_sentences("It rains.\n" * 300, "Es regnet.\n" * 300, "en", "de")) == 100
+    for original, text, side in (
+        ("```\nIt rains.\n```", "Es regnet.", "original"),
+        ("It rains.", "```\nEs regnet.\n```", "translation"),
+    ):
+        with pytest.raises(BadRequestError, match=f"no sentence in the {side}"):
+            paired_sentences(original, text, "en", "de")
+
+
 def test_originals_that_cannot_be_compared_are_one_sentence():
     german = "Wir bleiben heute lieber zu Hause, weil es regnet."
     assert told_languages("We would rather stay at home today.", german) == ("en", "de")
