@@ -1,7 +1,8 @@
 """Measures the mark in pictures: `python -m evals.picture_marks --pictures 300 --out runs/marks`.
 
-Pictures of our own model, each marked with a payload of its own, are changed in every way of
-ATTACKS, read with the right key and with wrong ones, and drawn anew by our own autoencoder.
+Pictures of our own model, with the mark in their codes and a payload of its own in the pixels of
+each, are changed in every way of ATTACKS, read with the right key and with wrong ones, and drawn
+anew by our own autoencoder.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from scipy.stats import binomtest
 from tqdm import tqdm
 
 from mtgen.cli import Parser, print_json, run
+from mtgen.marks.codes import CodesReading, codes_p_value
 from mtgen.marks.pixels import NUM_BITS, embedded, read_pixels
 
+ReadCodes = Callable[[Image.Image], CodesReading | None]
 Attack = Callable[[Image.Image], Image.Image]
 LEVEL = 0.01
 KEY = b"a key for measurements, not safe"
@@ -123,21 +126,40 @@ def interval(hits: int, count: int) -> list[float]:
 
 
 def measured(
-    name: str, images: Sequence[Image.Image], bits: Sequence[np.ndarray], any_size: bool = False
-) -> dict[str, Any]:
-    """Shares of bits and of pictures, and the time to read one."""
-    right, hits, seconds = 0, 0, []
+    name: str, images: Sequence[Image.Image], bits: Sequence[np.ndarray], read_codes: ReadCodes,
+    any_size: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """Shares of bits, of pictures found by each layer and by either, and the time to read one."""
+    right, seconds, p_values = 0, [], []
     for image, wanted in zip(images, bits, strict=True):
         pixels = np.asarray(image.convert("RGB"))
         started = time.perf_counter()
         found = read_pixels(pixels, KEY, any_size=any_size)
         seconds.append(time.perf_counter() - started)
         right += int((np.array(found.bits or [-1] * NUM_BITS) == wanted).sum())
-        hits += found.p_value <= LEVEL
+        reading = read_codes(image)
+        p_values.append((found.p_value, 1.0 if reading is None else codes_p_value(reading, KEY)))
+    pixels, codes = np.array(p_values).T
+    either = 2 * np.minimum(pixels, codes)
     return {
         "attack": name, "pictures": len(images), "bits": interval(right, NUM_BITS * len(images)),
-        "found": interval(hits, len(images)), "median_ms": 1000 * float(np.median(seconds)),
+        "found": interval(int((pixels <= LEVEL).sum()), len(images)),
+        "found_in_codes": interval(int((codes <= LEVEL).sum()), len(images)),
+        "found_in_either": interval(int((either <= LEVEL).sum()), len(images)),
+        "median_ms": 1000 * float(np.median(seconds)),
     }  # fmt: skip
+
+
+def drawn(pipeline: Any, prompt: str, seed: int) -> Image.Image:
+    """A picture with the mark of KEY in its codes alone."""
+    from mtgen.requests import ImageRequest
+    from mtgen.tasks.image import ImageStream
+
+    stream = ImageStream(
+        ImageRequest(prompt=prompt, seed=seed), pipeline.runtime, pipeline.tokenizer,
+        pipeline.painters(), "measured", secret=KEY,
+    )  # fmt: skip
+    return stream.generation.images[0]
 
 
 def redrawn(pipeline: Any, images: Sequence[Image.Image], flips: float) -> list[Image.Image]:
@@ -175,7 +197,7 @@ def main(arguments: list[str]) -> int:
     known = [sample.prompts["en"] for sample in samples if isinstance(sample, ImageSample)]
     prompts = [known[n % len(known)] for n in range(options.pictures)]
     plain = [
-        pipeline.image(prompt, seed=options.seed + n, mark="none").images[0]
+        drawn(pipeline, prompt, options.seed + n)
         for n, prompt in enumerate(tqdm(prompts, desc="drawing", disable=None))
     ]
     rng = np.random.default_rng(options.seed)
@@ -189,25 +211,35 @@ def main(arguments: list[str]) -> int:
         for a, b in zip(plain, marked, strict=True)
     ]
     psnr = 10 * np.log10(255**2 / np.array(errors))
+    read = pipeline.read_codes
     rows = [
-        measured(name, [attack(image) for image in marked], bits)
+        measured(name, [attack(image) for image in marked], bits, read)
         for name, attack in tqdm(ATTACKS.items(), desc="attacks", disable=None)
     ]
     rows += [
-        measured(name, [attack(image) for image in marked[:50]], bits[:50], any_size=True)
+        measured(name, [attack(image) for image in marked[:50]], bits[:50], read, any_size=True)
         for name, attack in ANY_SIZE.items()
     ]
     for flips in (0.0, 0.05, 0.2):
         name = f"drawn anew by our autoencoder, {flips:.0%} of its codes at random"
-        rows.append(measured(name, redrawn(pipeline, marked[:100], flips), bits[:100]))
+        rows.append(measured(name, redrawn(pipeline, marked[:100], flips), bits[:100], read))
     wrong = [
         read_pixels(np.asarray(image), rng.bytes(32)).p_value
         for image in [*marked, *plain] * max(1, 2000 // (2 * len(plain)))
+    ]
+    readings = [reading for image in marked if (reading := read(image)) is not None]
+    codes = [
+        codes_p_value(reading, rng.bytes(32))
+        for reading in readings * max(1, 2000 // max(1, len(readings)))
     ]
     result = {
         "psnr_db": {"mean": float(psnr.mean()), "least": float(psnr.min())},
         "wrong_key_false_positives": [*interval(sum(p <= LEVEL for p in wrong), len(wrong))],
         "wrong_key_readings": len(wrong),
+        "wrong_key_false_positives_in_codes": [
+            *interval(sum(p <= LEVEL for p in codes), len(codes))
+        ],
+        "wrong_key_readings_of_codes": len(codes),
         "rows": rows,
     }
     print_json(result)

@@ -16,9 +16,16 @@ from torch import Tensor
 from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
 from mtgen.engine.runtime import release_free_memory, use_all_cores
-from mtgen.errors import EmptyPromptError, PromptTooLongError, SettingError, UnknownNameError
+from mtgen.errors import (
+    EmptyPromptError,
+    PromptTooLongError,
+    SettingError,
+    TrunkError,
+    UnknownNameError,
+)
+from mtgen.marks.codes import CodesReading, read_codes
 from mtgen.marks.credentials import Signer, load_signer
-from mtgen.marks.keys import TEXT, TRANSLATION, KeyRing, load_keys
+from mtgen.marks.keys import CODES, TEXT, TRANSLATION, KeyRing, load_keys
 from mtgen.marks.original import (
     Choices,
     merged,
@@ -67,7 +74,7 @@ from mtgen.requests import (
     TranslationRequest,
     check_text,
 )
-from mtgen.tasks.image import ImageStream, Painters
+from mtgen.tasks.image import ImageStream, Painters, prompt_ids, read_prompts
 from mtgen.tasks.text import PREFILL_CHUNK, TextStream
 from mtgen.tasks.translate import PIVOT, TranslationStream
 
@@ -212,12 +219,15 @@ class Pipeline:
         known = trained_styles(self.weights / IMAGE_EXPERT)
         if request.style is not None and known and request.style not in known:
             raise UnknownNameError("style that these weights have learnt", request.style, known)
-        mark, marks = None, ()
+        mark, secret, marks = None, None, ()
         if request.mark != UNMARKED:
-            mark, marks = self.mark_image, (f"{request.mark}:{self.keys.current.fingerprint}",)
+            key = self.keys.current
+            mark, secret = self.mark_image, key.derived(CODES)
+            marks = tuple(f"{layer}:{key.fingerprint}" for layer in (request.mark, CODES))
         return ImageStream(
-            request, self.runtime, self.tokenizer, painters, self.image_model, stop, mark, marks
-        )
+            request, self.runtime, self.tokenizer, painters, self.image_model,
+            stop, mark, secret, marks,
+        )  # fmt: skip
 
     def mark_image(self, image: Image) -> Image:
         """A picture with the watermark of the current key, this model and this day."""
@@ -389,13 +399,25 @@ class Pipeline:
             what, name = read_file(what), what.name
         if isinstance(what, bytes):
             if looks_like_picture(what):
-                return verify_picture(what, name, self.signer, self.keys, thorough)
+                return verify_picture(what, name, self.signer, self.keys, thorough, self.read_codes)
             what = text_of(what, name)
         opinion = None
         if thorough:
             opinion = lambda ids: self.log_probabilities(ids).double().numpy()  # noqa: E731
         choices = self.choices(original, what) if original.strip() else None
         return verify_text(what, self.tokenizer, self.keys, opinion, choices)
+
+    def read_codes(self, image: Image) -> CodesReading | None:
+        """A picture's codes, for the mark in them; None where it was cut, or nothing draws here."""
+        try:
+            painters = self.painters()
+        except TrunkError:
+            return None
+        nothing = [prompt_ids("", self.tokenizer)] * 2
+        prompts = read_prompts(nothing, self.runtime, painters)
+        return read_codes(
+            image, painters.autoencoder, painters.tokenizer, prompts.for_tokenizer, prompts.mask[:1]
+        )
 
     def choices(self, original: str, text: str) -> Choices:
         """What the model would have written, as it translates an original, in place of a text.

@@ -38,6 +38,8 @@ TRANSLATION = "translation"
 """The same for translations that are searched with beams."""
 PIXELS = "pixels"
 """The same for the pixels of pictures."""
+CODES = "codes"
+"""The same for their codes."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import io
 import struct
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from mtgen.errors import BadRequestError, DocumentError, PictureError
+from mtgen.marks.codes import CodesReading
 from mtgen.marks.credentials import Credentials, Signer, read_credentials
 from mtgen.marks.keys import TRANSLATION, KeyRing
 from mtgen.marks.original import Choices
@@ -27,6 +29,8 @@ from mtgen.marks.text import (
     read_text,
 )
 from mtgen.model.tokenizer import ChatTokenizer
+
+ReadCodes = Callable[[Image.Image], CodesReading | None]
 
 Verdict = Literal["marked", "claimed", "unmarked", "too little"]
 """`claimed`: the file says that it is machine-made, and anyone could have written that."""
@@ -123,9 +127,10 @@ def verify_text(
 
 
 def verify_picture(
-    content: bytes, name: str, signer: Signer, keys: KeyRing, any_size: bool = False
-) -> Verification:
-    """Looks for the watermarks of all keys in the pixels, for credentials and for settings.
+    content: bytes, name: str, signer: Signer, keys: KeyRing, any_size: bool = False,
+    codes: ReadCodes | None = None,
+) -> Verification:  # fmt: skip
+    """Looks for the watermarks of all keys in pixels and codes, for credentials and for settings.
 
     Args:
         content: Of the file.
@@ -133,13 +138,14 @@ def verify_picture(
         signer: Whose roots are trusted.
         keys: Whose watermarks are looked for.
         any_size: See `read_picture`.
+        codes: Gives a picture's codes, or None; marks are not looked for in codes without it.
 
     Raises:
         PictureError: it is no picture that can be read, or too large.
     """
     started = time.perf_counter()
     kind, image = checked_picture(content, name)
-    tests = tuple(read_picture(image, keys, any_size=any_size))
+    tests = tuple(read_picture(image, keys, any_size=any_size, codes=codes))
     credentials = read_credentials(content, kind, signer.anchors)
     settings = None
     if kind == "PNG":
@@ -157,9 +163,13 @@ def verify_picture(
         best = tests[0]
         whose = f"{best.host}'s key" if best.host else f"our key {best.key}"
         when = f" on {best.day}" if best.day else ""
+        where = " and ".join(
+            f"the {layer}" for layer, value in best.layers.items()
+            if value * len(best.layers) * len(tests) <= LEVEL
+        )  # fmt: skip
         found.append(
-            f"watermark found in the pixels, made with {whose}{when}: of pictures without the mark "
-            f"{odds(p)} would look like this"
+            f"watermark found in {where}, made with {whose}{when}: of pictures "
+            f"without the mark {odds(p)} would look like this"
         )
     if credentials is not None:
         by = credentials.signer or "an unknown signer"

@@ -1,10 +1,11 @@
-"""Few codes for a picture: the sixteen of each place made two, and brought back with the prompt.
+"""Few codes for a picture: the sixteen of each place made four, and brought back with the prompt.
 
 The autoencoder's codes are faithful but many: 1,024 for 256 x 256 pixels, most of them for detail
-that follows from what the picture shows. Two codes for each place of 32 x 32 pixels are left for
-the image expert to predict, and a decoder that reads the prompt, as the expert does, fills in the
-rest: the autoencoder's codes are the proxy that it learns (TiTok, arXiv:2406.07550). Where it is
-not sure it gives the mean, which the autoencoder draws as a softer picture, not as noise.
+that follows from what the picture shows. Four codes for each place of 32 x 32 pixels are left for
+the image expert to predict (two in the preset for CPUs), and a decoder that reads the prompt, as
+the expert does, fills in the rest: the autoencoder's codes are the proxy that it learns (TiTok,
+arXiv:2406.07550). Where it is not sure it gives odds: their mean is a softer picture, not noise,
+and what a key chooses by them is a mark (`mtgen.marks.codes`).
 """
 
 from __future__ import annotations
@@ -121,9 +122,8 @@ class PictureTokenizer(PromptReader):
         prompt_mask: Bool[Tensor, "B T"],
     ) -> Float[Tensor, "B C h w"]:
         """Mean latents of tokens, for `Autoencoder.render`."""
-        odds = self.scores(to_levels(tokens), prompt, prompt_mask).softmax(-1)
-        steps = torch.arange(LEVELS, device=odds.device) - (LEVELS - 1) / 2
-        return to_latents((odds * steps).sum(-1), self.config)
+        levels = mean_levels(self.scores(to_levels(tokens), prompt, prompt_mask))
+        return to_latents(levels, self.config)
 
     def loss(
         self,
@@ -158,6 +158,12 @@ def to_places(
     p = config.patch
     blocks = cells.view(b, h // p, p, w // p, p, s).permute(0, 1, 3, 2, 4, 5)
     return blocks.reshape(b, config.num_places, config.codes_given).long()
+
+
+def mean_levels(scores: Float[Tensor, "B P D 4"]) -> Float[Tensor, "B P D"]:
+    """Means of the levels by their odds, -1.5..1.5."""
+    steps = torch.arange(LEVELS, device=scores.device) - (LEVELS - 1) / 2
+    return (scores.softmax(-1) * steps).sum(-1)
 
 
 def to_latents(

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from mtgen.engine import KVCache, LlamaRuntime
 from mtgen.errors import PromptTooLongError
-from mtgen.model.autoencoder import Autoencoder
+from mtgen.marks.codes import chosen_levels
+from mtgen.model.autoencoder import Autoencoder, to_levels
 from mtgen.model.image_expert import ImageExpert
-from mtgen.model.picture_tokenizer import PictureTokenizer
+from mtgen.model.picture_tokenizer import PictureTokenizer, mean_levels, to_latents
 from mtgen.model.sampling import draw_seed, seeded
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.model.transformer import KeysValues, rotate
@@ -223,6 +224,7 @@ class ImageStream:
         model: str,
         stop: threading.Event | None = None,
         mark: Callable[[Image.Image], Image.Image] | None = None,
+        secret: bytes | None = None,
         marks: tuple[str, ...] = (),
     ) -> None:
         """Makes tokens of the prompts.
@@ -235,13 +237,14 @@ class ImageStream:
             model: Name for the `ImageGeneration`.
             stop: See above.
             mark: Marks a picture once it is finished or cancelled; previews before are not marked.
-            marks: What it marks them with, for the `ImageGeneration`.
+            secret: Of the key that chooses the codes of the same pictures.
+            marks: What they are marked with, for the `ImageGeneration`.
 
         Raises:
             PromptTooLongError: the model cannot read so long a prompt.
         """
         self._started = time.perf_counter()
-        self._mark, self._marks = mark, marks
+        self._mark, self._secret, self._marks = mark, secret, marks
         self.request = dataclasses.replace(
             request, seed=draw_seed() if request.seed is None else request.seed
         )
@@ -278,6 +281,13 @@ class ImageStream:
             raise RuntimeError("the stream was closed by an error before it had a result")
         return self._generation
 
+    def _finished(
+        self, tokens: Int64[Tensor, "N P K"], prompts: Prompts
+    ) -> tuple[Image.Image, ...]:
+        """Pictures as they are given out: marked."""
+        images = to_images(tokens, prompts, self._painters, self.request.size_px, self._secret)
+        return images if self._mark is None else tuple(map(self._mark, images))
+
     def _run(self) -> Iterator[ImagePreview]:
         request = self.request
         assert request.seed is not None
@@ -301,20 +311,18 @@ class ImageStream:
             if self._stopped.is_set():
                 finish_reason = "cancelled"
                 if step:  # what was drawn since the last preview
-                    images = to_images(tokens, prompts, painters, request.size_px)
+                    images = self._finished(tokens, prompts)
                 break
             tokens = next(rounds)
             step += 1
-            if step in (1, num_steps) or step % (-(-num_steps // PREVIEWS)) == 0:
+            if step == num_steps:
+                images = self._finished(tokens, prompts)
+            elif step == 1 or step % (-(-num_steps // PREVIEWS)) == 0:
                 images = to_images(tokens, prompts, painters, request.size_px)
-            if step == num_steps and self._mark is not None:
-                images = tuple(map(self._mark, images))
             if step == 1:
                 first_preview_s = time.perf_counter() - self._started
             left = (time.perf_counter() - began) / step * (num_steps - step)
             yield ImagePreview(step, num_steps, images, left)
-        if finish_reason == "cancelled" and self._mark is not None:
-            images = tuple(map(self._mark, images))
         self._generation = ImageGeneration(
             images=images,
             request=request,
@@ -330,23 +338,32 @@ class ImageStream:
 
 @torch.inference_mode()
 def to_pixels(
-    tokens: Int64[Tensor, "N P K"], prompts: Prompts, painters: Painters
-) -> Float[Tensor, "N 3 H W"]:
-    """Pictures of drawn tokens, in -1..1; each by itself, as sums depend on what is beside them."""
-    return torch.cat([
-        painters.autoencoder.render(
-            painters.tokenizer.decode(one, prompts.for_tokenizer, prompts.mask[:1])
-        )
-        for one in tokens.split(1)
-    ])  # fmt: skip
+    tokens: Int64[Tensor, "N P K"], prompts: Prompts, painters: Painters,
+    secret: bytes | None = None,
+) -> Float[Tensor, "N 3 H W"]:  # fmt: skip
+    """Pictures of drawn tokens, in -1..1; each by itself, as sums depend on what is beside them.
+
+    Args:
+        tokens: Drawn.
+        prompts: What the tokenizer attends to.
+        painters: The networks.
+        secret: Of the key that chooses where the tokens leave codes open; None draws their means.
+    """
+    tokenizer, pixels = painters.tokenizer, []
+    for one in tokens.split(1):
+        scores = tokenizer.scores(to_levels(one), prompts.for_tokenizer, prompts.mask[:1])
+        levels = mean_levels(scores) if secret is None else chosen_levels(scores, secret)
+        pixels.append(painters.autoencoder.render(to_latents(levels, tokenizer.config)))
+    return torch.cat(pixels)
 
 
 @torch.inference_mode()
 def to_images(
-    tokens: Int64[Tensor, "N P K"], prompts: Prompts, painters: Painters, size_px: int
-) -> tuple[Image.Image, ...]:
-    """Pictures of drawn tokens, RGB."""
-    pixels = to_pixels(tokens, prompts, painters)
+    tokens: Int64[Tensor, "N P K"], prompts: Prompts, painters: Painters, size_px: int,
+    secret: bytes | None = None,
+) -> tuple[Image.Image, ...]:  # fmt: skip
+    """Pictures of drawn tokens, RGB; see `to_pixels`."""
+    pixels = to_pixels(tokens, prompts, painters, secret)
     arrays = ((pixels + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
     images = [Image.fromarray(array.copy()) for array in arrays]
     return tuple(

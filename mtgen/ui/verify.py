@@ -137,16 +137,16 @@ def credentials_html(found: Credentials) -> str:
     return table(rows, [])
 
 
-def pixels_html(tests: tuple[PictureTest, ...]) -> str:
-    """What each key found in the pixels."""
+def picture_tests_html(tests: tuple[PictureTest, ...]) -> str:
+    """What each key found in the picture."""
     rows = [
         [
-            f"{test.key} {escaped(test.host)}", p_text(test.p_value), test.day or "–",
-            test.model or "–",
+            f"{test.key} {escaped(test.host)}", p_text(test.p_pixels), p_text(test.p_codes),
+            test.day or "–", test.model or "–",
         ]
         for test in tests
     ]  # fmt: skip
-    return table(rows, ["Key", "p, pixels", "Day", "Model"])
+    return table(rows, ["Key", "p, pixels", "p, codes", "Day", "Model"])
 
 
 def settings_rows(settings: dict[str, Any]) -> str:
@@ -173,7 +173,7 @@ def result_html(found: Verification, text: str | None = None) -> str:
             parts.append(parts_html(text, found.text_tests[0]))
         parts.append(tests_html(found.text_tests))
     if found.picture_tests:
-        parts.append(pixels_html(found.picture_tests))
+        parts.append(picture_tests_html(found.picture_tests))
     if credentials is not None:
         parts.append(credentials_html(credentials))
     if found.settings is not None:

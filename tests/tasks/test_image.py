@@ -123,7 +123,8 @@ def test_previews_come_every_round_and_a_seed_draws_the_same_again(tiny_image):
     plain = tiny_image.image("a red apple", num_inference_steps=3, seed=5, mark="none")
     assert plain.images[0].tobytes() != generation.images[0].tobytes()
     assert plain.marks == ()
-    assert generation.marks == (f"pixels:{tiny_image.keys.current.fingerprint}",)
+    key = tiny_image.keys.current.fingerprint
+    assert generation.marks == (f"pixels:{key}", f"codes:{key}")
     other = tiny_image.image("a red apple", num_inference_steps=3, seed=6)
     assert other.images[0].tobytes() != generation.images[0].tobytes()
 
