@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     running = commands.add_parser("run", help="run a suite; resumes a run that was killed")
     running.add_argument(
         "--suite", required=True, metavar="NAME",
-        help="name from 'list'; 'image' or 'translation' for all suites of that task",
+        help="name from 'list'; 'choice', 'image' or 'translation' for all suites of that kind",
     )  # fmt: skip
     running.add_argument("--out", type=Path, help="the run's folder; default runs/SUITE-TIME")
     running.add_argument(
@@ -52,8 +52,9 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     running.add_argument(
         "--data", type=Path, metavar="DIR",
-        help="held-out sets of the data build, for the suites that read them; default "
-        "$MTGEN_HELD_OUT, else build/data/parallel/held_out",
+        help="folder of the data of suites that are not shipped: held-out sets of the data build "
+        "(default $MTGEN_HELD_OUT, else build/data/parallel/held_out), or benchmarks in their "
+        "published formats (default $MTGEN_BENCH, else build/bench)",
     )  # fmt: skip
     running.add_argument(
         "--precision", choices=["packed", "float32"], default="packed", help="of the weights"
@@ -108,14 +109,16 @@ def run_list(options: argparse.Namespace) -> None:
 
 def run_run(options: argparse.Namespace) -> None:
     from evals.runner.run import check_limit, run_suite
-    from evals.suites import GROUPS, HeldOutSuite, find_suites
+    from evals.suites import GROUPS, OutsideSuite, find_suites
 
     suites = find_suites(options.suite)
     if options.data is not None:
-        if not any(isinstance(suite, HeldOutSuite) for suite in suites):
-            raise SettingError(f"--data is for suites of held-out sets; {options.suite} has none")
+        if not any(isinstance(suite, OutsideSuite) for suite in suites):
+            raise SettingError(
+                f"--data is for suites whose data are not shipped; {options.suite} has all it needs"
+            )
         suites = tuple(
-            replace(suite, data=options.data) if isinstance(suite, HeldOutSuite) else suite
+            replace(suite, data=options.data) if isinstance(suite, OutsideSuite) else suite
             for suite in suites
         )
     for suite in suites:

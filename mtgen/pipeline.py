@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os.path
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -459,6 +460,51 @@ class Pipeline:
                 f"the text has {len(ids):,} tokens and the model reads {limit:,}; split it"
             )
         return self.log_probabilities(ids)
+
+    def option_log_likelihoods(
+        self, options: Sequence[tuple[str, str]]
+    ) -> list[Float[Tensor, " N"]]:
+        """Natural-log probabilities of the tokens of continuations, each given its context.
+
+        Context and continuation are tokenised together, and what comes after as many tokens as the
+        context alone has counts as the continuation (as lm-evaluation-harness has it). What all
+        begin with is read once. After an empty context, the first token is predicted from the token
+        that separates documents.
+
+        Args:
+            options: Context and continuation of each; a space between them belongs to the latter.
+
+        Raises:
+            EmptyPromptError: a continuation without visible text.
+            PromptTooLongError: more tokens than the context holds.
+        """
+        limit, read = self.runtime.config.context_length, []
+        for context, continuation in options:
+            check_text(continuation, "continuation")
+            ids = self.tokenizer.encode(context + continuation)
+            first = len(self.tokenizer.encode(context)) if context else 0
+            if not context:
+                ids, first = [self.tokenizer.document_start_id, *ids], 1
+            if len(ids) > limit:
+                raise PromptTooLongError(
+                    f"an option has {len(ids):,} tokens with its context and the model reads "
+                    f"{limit:,}; shorten it"
+                )
+            read.append((ids, max(1, min(first, len(ids) - 1))))
+        alike = len(os.path.commonprefix([ids for ids, _ in read]))
+        alike = min(alike, *(first - 1 for _, first in read))
+        cache = self.runtime.new_cache(max(len(ids) for ids, _ in read))
+        if alike:
+            self.runtime.forward(torch.tensor(read[0][0][:alike]), cache)
+        found = []
+        for ids, first in read:
+            cache.length = alike
+            if first - 1 > alike:
+                self.runtime.forward(torch.tensor(ids[alike : first - 1]), cache)
+            given, targets = torch.tensor(ids[first - 1 : -1]), torch.tensor(ids[first:])
+            scores = self.runtime.forward(given, cache, all_logits=True).log_softmax(-1)
+            found.append(scores.gather(1, targets[:, None])[:, 0])
+        return found
 
     def log_probabilities(self, ids: Sequence[int]) -> Float[Tensor, " N"]:
         """The same of tokens, at least one and no more than the context holds."""

@@ -54,6 +54,13 @@ def _likelihood(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | 
     return {"predictions": record["nll"], "references": record["num_tokens"]}
 
 
+def _options(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if record.get("option_nlls") is None:
+        return None
+    asked = {name: record["sample"][name] for name in ("options", "answer", "share")}
+    return {"predictions": json.dumps(record["option_nlls"]), "references": json.dumps(asked)}
+
+
 def _timing(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
     value = record.get(options["of"])
     return None if value is None else {"predictions": value}
@@ -123,6 +130,9 @@ EXTRACT: dict[
     "repetition": (("text", "translation"), _text),
     "empty": (("text", "translation"), _text),
     "perplexity": (("likelihood",), _likelihood),
+    "accuracy": (("choice",), _options),
+    "stereotype_share": (("choice",), _options),
+    "occupation_correlation": (("choice",), _options),
     "latency": (("text", "image"), _timing),
     "r_precision": (("image",), _similarities),
     "language_gap": (("image",), _two_languages),

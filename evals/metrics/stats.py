@@ -61,6 +61,13 @@ def _ratio_difference(parts: np.ndarray) -> np.ndarray:
     return _ratio(parts[:2]) - _ratio(parts[2:])
 
 
+def _correlation(parts: np.ndarray) -> np.ndarray:
+    """Pearson's; 0 where one of both does not vary."""
+    x, y = (part - part.mean(-1, keepdims=True) for part in parts)
+    scale = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
+    return np.divide((x * y).sum(-1), scale, np.zeros_like(scale), where=scale > 0)
+
+
 def _exp_ratio(parts: np.ndarray) -> np.ndarray:
     return np.exp(parts[0].sum(-1) / parts[1].sum(-1))
 
@@ -119,6 +126,7 @@ def _of_sums(combine: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarra
 _VECTORISED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     **{name: _of_sums(combine) for name, combine in OF_SUMS.items()},
     "mean": _mean,
+    "correlation": _correlation,
     "median": _median,
     "ratio": _ratio,
     "ratio_difference": _ratio_difference,

@@ -37,6 +37,8 @@ class Record:
     nll: float | None = None
     """Negative log-likelihood in nats, summed over tokens."""
     num_tokens: int | None = None
+    option_nlls: list[float] | None = None
+    """Of each option, in nats, summed over its tokens."""
     images: list[dict[str, Any]] | None = None
     """Of each picture: `lang` of its prompt, `seed`, `file` within the run's folder."""
     seconds_per_picture: float | None = None

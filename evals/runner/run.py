@@ -15,7 +15,7 @@ from tqdm import tqdm
 from evals.runner.pictures import draw_sample, experts_sha256
 from evals.runner.records import Record, RunFolder
 from evals.runner.translations import expert_sha256, translate_samples
-from evals.suites import ImageSample, Suite, TextSample, TranslationSample
+from evals.suites import ChoiceSample, ImageSample, Suite, TextSample, TranslationSample
 from evals.suites.base import KINDS, Sample
 from mtgen import TextRequest, __version__
 from mtgen.cli import commit
@@ -76,6 +76,10 @@ def ask(
         if isinstance(sample, TranslationSample):
             [record] = translate_samples(pipeline, [sample], settings)
             return record
+        if isinstance(sample, ChoiceSample):
+            found = pipeline.option_log_likelihoods(sample.options)
+            nlls = [-float(scores.double().sum()) for scores in found]
+            return Record(id=sample.id, kind="choice", sample=asked, option_nlls=nlls)
         scores = pipeline.log_likelihood(sample.text)
         return Record(
             id=sample.id,

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from evals.suites.base import (
+    ChoiceSample,
     ImageSample,
     LikelihoodSample,
+    OutsideSuite,
     Suite,
     TextSample,
     TranslationSample,
 )
+from evals.suites.choice import CHOICE
+from evals.suites.choice import SHIPPED as SHIPPED_CHOICES
 from evals.suites.image import IMAGE
 from evals.suites.smoke import SMOKE
-from evals.suites.translation import TRANSLATION, HeldOutSuite
+from evals.suites.translation import TRANSLATION
 from mtgen.errors import UnknownNameError
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *IMAGE, *TRANSLATION)}
-GROUPS: dict[str, tuple[Suite, ...]] = {"image": IMAGE, "translation": TRANSLATION}
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *CHOICE, *IMAGE, *TRANSLATION)}
+GROUPS: dict[str, tuple[Suite, ...]] = {
+    "choice": SHIPPED_CHOICES,
+    "image": IMAGE,
+    "translation": TRANSLATION,
+}
 """Suites that run one after the other under one name."""
 
 __all__ = [
-    "GROUPS", "SUITES", "HeldOutSuite", "ImageSample", "LikelihoodSample", "Suite", "TextSample",
-    "TranslationSample", "find_suite", "find_suites",
+    "GROUPS", "SUITES", "ChoiceSample", "ImageSample", "LikelihoodSample", "OutsideSuite", "Suite",
+    "TextSample", "TranslationSample", "find_suite", "find_suites",
 ]  # fmt: skip
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,22 @@ class LikelihoodSample:
 
     id: str
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceSample:
+    """Texts of which the model is to find one likelier than the others."""
+
+    id: str
+    options: tuple[tuple[str, str], ...]
+    """Context and continuation of each; probabilities are of the continuations."""
+    answer: int | None = None
+    """Number of the right one, where one is right; of pairs about groups of people the first one is
+    the stereotype."""
+    category: str | None = None
+    """What is scored apart."""
+    share: float | None = None
+    """Of an occupation: the share of women in it, 0..1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +97,11 @@ class TranslationSample:
     """Terms and what each becomes, which go with the request."""
 
 
-Sample = TextSample | LikelihoodSample | ImageSample | TranslationSample
+Sample = TextSample | LikelihoodSample | ChoiceSample | ImageSample | TranslationSample
 KINDS = {
     "text": TextSample,
     "likelihood": LikelihoodSample,
+    "choice": ChoiceSample,
     "image": ImageSample,
     "translation": TranslationSample,
 }
@@ -127,6 +146,89 @@ class Suite:
     def num_samples(self) -> int | None:
         """How many there are; None where that cannot be known here."""
         return len(self.samples())
+
+
+def samples_sha256(samples: Sequence[Sample]) -> str:
+    """Hex digest of samples in their order."""
+    said = json.dumps([asdict(sample) for sample in samples])
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeSuite(Suite):
+    """Samples that are made of a frozen file."""
+
+    read: Callable[[str], Sequence[Sample]]
+    """Makes the samples from the file's name."""
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of the samples, which depend on how they are made of the file as well."""
+        return samples_sha256(self.samples())
+
+    def samples(self) -> list[Sample]:
+        return list(self.read(self.filename))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutsideSuite(Suite):
+    """Samples that are read from files which are not shipped; `filename` is their folder."""
+
+    read: Callable[[Path], Sequence[Sample]]
+    """Makes the samples from that folder."""
+    files: tuple[str, ...]
+    """What must be in it."""
+    origin: str
+    """Where the files come from, in words."""
+    env: str
+    """Variable of the environment that names the folder of folders, if `data` does not."""
+    default: Path
+    """That folder, where neither does."""
+    data: Path | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the files lie."""
+        return (self.data or Path(os.environ.get(self.env) or self.default)) / self.filename
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Those that are not there."""
+        return tuple(name for name in self.files if not any(self.folder.glob(name)))
+
+    @property
+    def checksum(self) -> str:
+        """sha256 of the samples."""
+        return samples_sha256(self.samples())
+
+    def check_ready(self) -> None:
+        """Refuses a run without the data.
+
+        Raises:
+            RecordsError: the files are not where they should be.
+        """
+        super().check_ready()
+        if self.missing:
+            raise RecordsError(
+                f"{self.name} needs {', '.join(self.missing)} in {self.folder}: {self.origin}; "
+                f"--data or {self.env} names another folder that {self.filename} is in"
+            )
+
+    def samples(self) -> list[Sample]:
+        self.check_ready()
+        try:
+            samples = list(self.read(self.folder))
+            if not samples:
+                raise ValueError("no sample in them")
+            return samples
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise RecordsError(
+                f"the files of {self.name} in {self.folder} are not in their published format "
+                f"({type(error).__name__}: {error})"
+            ) from None
+
+    def num_samples(self) -> int | None:
+        return None if self.missing else len(self.samples())
 
 
 def file_sha256(filename: str) -> str:

@@ -14,17 +14,14 @@ import csv
 import hashlib
 import itertools
 import json
-import os
 import random
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from evals.metrics import MetricUse
 from evals.metrics.translation import CorpusUse, LossUse
-from evals.suites.base import Sample, Suite, TranslationSample, frozen_file
-from mtgen.errors import RecordsError
+from evals.suites.base import MadeSuite, OutsideSuite, TranslationSample, frozen_file
 from mtgen.requests import LANGUAGES
 
 LICENCE = "Apache-2.0, written for this project"
@@ -211,73 +208,6 @@ def is_sized(text: str) -> bool:
 # --- suites --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class TranslationSuite(Suite):
-    """Samples that are made of a frozen table."""
-
-    read: Callable[[str], list[TranslationSample]]
-    """Makes the samples from the file's name."""
-
-    @property
-    def checksum(self) -> str:
-        """sha256 of the samples, which depend on how they are made of the file as well."""
-        return samples_sha256(self.samples())
-
-    def samples(self) -> list[Sample]:
-        return list(self.read(self.filename))
-
-
-def samples_sha256(samples: Sequence[Sample]) -> str:
-    """Hex digest of samples in their order."""
-    said = json.dumps([asdict(sample) for sample in samples])
-    return hashlib.sha256(said.encode()).hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeldOutSuite(Suite):
-    """Samples drawn from a set that the data build holds out; `filename` is the set's folder."""
-
-    data: Path | None = None
-    """Folder of the held-out sets; None is that of the environment's MTGEN_HELD_OUT, or of the
-    data build."""
-
-    @property
-    def folder(self) -> Path:
-        """Where the set lies."""
-        return (self.data or Path(os.environ.get(ENV) or BUILT)) / self.filename
-
-    @property
-    def is_there(self) -> bool:
-        return all((self.folder / f"en-{lang}.parquet").is_file() for lang in ("fr", "de", "es"))
-
-    @property
-    def checksum(self) -> str:
-        """sha256 of the samples."""
-        return samples_sha256(self.samples())
-
-    def check_ready(self) -> None:
-        """Refuses a run without the data.
-
-        Raises:
-            RecordsError: the set is not where it should be.
-        """
-        super().check_ready()
-        if not self.is_there:
-            raise RecordsError(
-                f"{self.name} needs en-fr.parquet, en-de.parquet and en-es.parquet in "
-                f"{self.folder}: 'python -m mtgen.data build parallel --out build/data' makes "
-                f"them, and --data or {ENV} names another folder of held-out sets; suites that "
-                f"need none: {', '.join(s.name for s in SHIPPED)}"
-            )
-
-    def samples(self) -> list[Sample]:
-        self.check_ready()
-        return list(held_out_samples(self.folder))
-
-    def num_samples(self) -> int | None:
-        return len(self.samples()) if self.is_there else None
-
-
 LOOPS = MetricUse(metric="repetition", unit="share", higher_is_better=False, options={"n": 4})
 EMPTY = MetricUse(metric="empty", unit="share of outputs", higher_is_better=False)
 
@@ -306,7 +236,7 @@ def _share(metric: str, unit: str, **options: str) -> MetricUse:
     return MetricUse(metric=metric, unit=unit, higher_is_better=True, options=options)
 
 
-EVERYDAY = TranslationSuite(
+EVERYDAY = MadeSuite(
     name="translation-everyday",
     aspect="everyday language",
     task="translation",
@@ -317,7 +247,7 @@ EVERYDAY = TranslationSuite(
     minutes=4,
     metrics=_by_direction(2),
 )
-ROBUSTNESS = TranslationSuite(
+ROBUSTNESS = MadeSuite(
     name="translation-robustness",
     aspect="careless writing",
     task="translation",
@@ -340,7 +270,7 @@ ROBUSTNESS = TranslationSuite(
         EMPTY,
     ),
 )  # fmt: skip
-KEEP = TranslationSuite(
+KEEP = MadeSuite(
     name="translation-keep",
     aspect="what must be kept",
     task="translation",
@@ -357,7 +287,7 @@ KEEP = TranslationSuite(
         EMPTY,
     ),
 )
-QUESTIONS = TranslationSuite(
+QUESTIONS = MadeSuite(
     name="translation-questions",
     aspect="staying at the task",
     task="translation",
@@ -374,7 +304,7 @@ QUESTIONS = TranslationSuite(
         EMPTY,
     ),
 )
-GLOSSARY = TranslationSuite(
+GLOSSARY = MadeSuite(
     name="translation-glossary",
     aspect="keeping to a glossary",
     task="translation",
@@ -395,13 +325,19 @@ SHIPPED = (EVERYDAY, ROBUSTNESS, KEEP, QUESTIONS, GLOSSARY)
 
 def _held_out(
     name: str, folder: str, aspect: str, what: str, licence: str, minutes: float
-) -> HeldOutSuite:
-    return HeldOutSuite(
+) -> OutsideSuite:
+    return OutsideSuite(
         name=f"translation-{name}",
         aspect=aspect,
         task="translation",
         description=f"{what}, at most {NUM_PAIRS} pairs in six directions",
         filename=folder,
+        read=held_out_samples,
+        files=("en-fr.parquet", "en-de.parquet", "en-es.parquet"),
+        origin="'python -m mtgen.data build parallel --out build/data' makes them; suites that "
+        f"need none: {', '.join(suite.name for suite in SHIPPED)}",
+        env=ENV,
+        default=BUILT,
         licence=f"{licence}, not shipped",
         minutes=minutes,
         metrics=_by_direction(1),

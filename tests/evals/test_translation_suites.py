@@ -371,7 +371,7 @@ def test_a_missing_folder_is_one_sentence_that_says_what_builds_it(shell, tmp_pa
 def test_a_folder_for_a_suite_that_reads_none_is_refused(shell, tmp_path):
     done = shell("-m", "evals", "run", "--suite", "smoke", "--data", tmp_path)
     assert done.returncode == 2
-    assert "--data is for suites of held-out sets; smoke has none" in done.stderr
+    assert "suites whose data are not shipped; smoke has all it needs" in done.stderr
 
 
 def test_the_list_says_that_samples_are_not_there(shell, held_out, tmp_path):
