@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtgen.cli import Parser, print_json, run
-from mtgen.errors import CacheWriteError, SettingError, TrunkNotFoundError
+from mtgen.errors import CacheWriteError, SettingError
 from mtgen.requests import (
     IMAGE_MARKS,
     MAX_SEED,
@@ -21,6 +21,8 @@ from mtgen.requests import (
 )
 
 if TYPE_CHECKING:
+    from evals.models import Foreign
+    from evals.suites import Suite
     from mtgen.pipeline import Pipeline
 
 DEFAULT_MODEL = "mtgen"
@@ -43,7 +45,9 @@ def build_parser() -> argparse.ArgumentParser:
     running.add_argument("--out", type=Path, help="the run's folder; default runs/SUITE-TIME")
     running.add_argument(
         "--model", default=DEFAULT_MODEL, metavar="M",
-        help=f"{DEFAULT_MODEL!r}, or a checkpoint folder of the Llama family",
+        help=f"{DEFAULT_MODEL!r}; a checkpoint folder, or owner/name on the Hub: a causal language "
+        "model, a translator, a diffusers pipeline; https://host/v1#name of a server with OpenAI's "
+        "API; or trio:TEXT,TRANSLATE,IMAGE of these, each of which may be empty",
     )  # fmt: skip
     running.add_argument(
         "--weights", type=Path, metavar="DIR",
@@ -125,10 +129,6 @@ def run_run(options: argparse.Namespace) -> None:
         suite.check_ready()
     check_number("seed", options.seed, 0, MAX_SEED, integer=True)
     check_limit(options.limit)
-    if options.model != DEFAULT_MODEL and not Path(options.model).exists():
-        raise TrunkNotFoundError(
-            f"--model takes {DEFAULT_MODEL!r} or a checkpoint folder; there is no {options.model!r}"
-        )
     out = options.out or Path("runs") / f"{options.suite}-{datetime.now():%Y%m%d-%H%M%S}"
     print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
     settings = {} if options.mark is None else {"mark": options.mark}
@@ -136,6 +136,7 @@ def run_run(options: argparse.Namespace) -> None:
         check_mark(options.mark, (*TEXT_MARKS, *TRANSLATION_MARKS, *IMAGE_MARKS))
     pipeline = load_pipeline(options)
     is_group = options.suite in GROUPS
+    suites = able(pipeline, suites)
     shown = []
     for suite in suites:  # each in a folder of its own
         folder = out / suite.name if is_group else out
@@ -147,12 +148,43 @@ def run_run(options: argparse.Namespace) -> None:
         print_json({"folder": str(out), "runs": shown} if is_group else shown[0])
 
 
-def load_pipeline(options: argparse.Namespace) -> Pipeline:
+def able(model: Pipeline | Foreign, suites: tuple[Suite, ...]) -> tuple[Suite, ...]:
+    """The suites that a model can do; the others are named on standard error.
+
+    Raises:
+        SettingError: it can do none of them.
+    """
+    from evals.models import Foreign, check_able
+
+    if isinstance(model, Foreign):
+        done, refused = [], []
+        for suite in suites:
+            try:
+                check_able(model, suite)
+                done.append(suite)
+            except SettingError as error:
+                refused.append(error)
+        if not done:
+            raise refused[0]
+        for error in refused:
+            print(f"left out: {error}", file=sys.stderr)
+        return tuple(done)
+    return suites
+
+
+def load_pipeline(options: argparse.Namespace) -> Pipeline | Foreign:
     """The model that was asked for; its marks have a published key and a fixed day, to repeat."""
+    from evals.models import load_foreign
     from mtgen.marks.keys import PUBLIC
     from mtgen.marks.picture import FIRST_DAY
 
     trunk = None if options.model == DEFAULT_MODEL else options.model
+    if trunk is not None and (foreign := load_foreign(trunk)) is not None:
+        if options.weights is not None:
+            raise SettingError(
+                f"--weights are of experts beside our own trunk, and {trunk} has none; leave it out"
+            )
+        return foreign
     if options.weights == NO_WEIGHTS:
         from evals.runner.trunk_alone import TrunkAlone
 

@@ -14,6 +14,7 @@ from mtgen.requests import ImageRequest
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from evals.models import Foreign
     from mtgen.pipeline import Pipeline
 
 FOLDER = "pictures"
@@ -22,7 +23,11 @@ MAX_PX = 256
 
 
 def draw_sample(
-    pipeline: Pipeline, sample: ImageSample, seed: int, settings: dict[str, Any], folder: Path
+    pipeline: Pipeline | Foreign,
+    sample: ImageSample,
+    seed: int,
+    settings: dict[str, Any],
+    folder: Path,
 ) -> Record:
     """All pictures of a sample; the same seeds for each language.
 
@@ -75,18 +80,19 @@ def save(picture: Image, path: Path) -> None:
         ) from error
 
 
-def experts_sha256(pipeline: Pipeline) -> str | None:
+def experts_sha256(pipeline: Pipeline | Foreign) -> str | None:
     """Hex digest of the image expert's files; None where the model has none of ours.
 
     Raises:
         TrunkError: the files are missing or damaged.
     """
+    from evals.models import Foreign
     from mtgen.model.files import AUTOENCODER, IMAGE_EXPERT, PICTURE_TOKENIZER
     from mtgen.model.trunk import sha256_of_all
 
-    weights = getattr(pipeline, "weights", None)
-    if weights is None:
+    if isinstance(pipeline, Foreign):
         return None
+    weights = pipeline.weights
     names = (AUTOENCODER, PICTURE_TOKENIZER, IMAGE_EXPERT)
     paths = [weights / name for name in names]
     if not all(path.is_file() for path in paths):

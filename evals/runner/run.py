@@ -23,6 +23,7 @@ from mtgen.errors import BadRequestError
 from mtgen.requests import check_number
 
 if TYPE_CHECKING:
+    from evals.models import Foreign
     from mtgen.pipeline import Pipeline
 
 BATCH = 64
@@ -41,7 +42,11 @@ def kind_of(sample: Sample) -> str:
 
 
 def ask(
-    pipeline: Pipeline, sample: Sample, run_seed: int, settings: dict[str, Any], folder: Path
+    pipeline: Pipeline | Foreign,
+    sample: Sample,
+    run_seed: int,
+    settings: dict[str, Any],
+    folder: Path,
 ) -> Record:
     """Gives one sample to the model; a request that it refuses becomes a record's `error`.
 
@@ -93,7 +98,7 @@ def ask(
 
 
 def ask_together(
-    pipeline: Pipeline,
+    pipeline: Pipeline | Foreign,
     samples: Sequence[Sample],
     run_seed: int,
     settings: dict[str, Any],
@@ -139,7 +144,7 @@ def check_limit(limit: int | None) -> None:
 
 def run_suite(
     suite: Suite,
-    pipeline: Pipeline,
+    pipeline: Pipeline | Foreign,
     out: Path,
     *,
     seed: int = 0,

@@ -10,11 +10,12 @@ from evals.runner.records import Record
 from evals.suites.base import TranslationSample
 
 if TYPE_CHECKING:
+    from evals.models import Foreign
     from mtgen.pipeline import Pipeline
 
 
 def translate_samples(
-    pipeline: Pipeline, samples: Sequence[TranslationSample], settings: dict[str, Any]
+    pipeline: Pipeline | Foreign, samples: Sequence[TranslationSample], settings: dict[str, Any]
 ) -> list[Record]:
     """Records of samples of one direction.
 
@@ -38,17 +39,18 @@ def translate_samples(
     ]
 
 
-def expert_sha256(pipeline: Pipeline) -> str | None:
-    """Hex digest of the translation expert, which is read; None for the trunk alone.
+def expert_sha256(pipeline: Pipeline | Foreign) -> str | None:
+    """Hex digest of the translation expert, which is read; None where the model has none of ours.
 
     Raises:
         TrunkError: the expert's weights cannot be had.
     """
+    from evals.models import Foreign
     from evals.runner.trunk_alone import TrunkAlone
     from mtgen.model.files import TRANSLATION_EXPERT
     from mtgen.model.trunk import sha256_of_all
 
-    if isinstance(pipeline, TrunkAlone):
+    if isinstance(pipeline, TrunkAlone | Foreign):
         return None
     pipeline.translation_expert()
     return sha256_of_all([pipeline.weights / TRANSLATION_EXPERT])

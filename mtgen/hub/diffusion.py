@@ -20,6 +20,7 @@ from torch import Tensor
 
 import mtgen
 from mtgen.errors import SettingError
+from mtgen.marks.keys import CODES
 from mtgen.pipeline import Pipeline
 from mtgen.requests import ImageRequest
 from mtgen.tasks.image import Prompts, draw, prompt_ids, read_prompts, to_images, to_pixels
@@ -181,7 +182,8 @@ class ImagePipeline(DiffusionPipeline):
         if kind == "latent":
             return tokens
         if kind == "pil":
-            images = to_images(tokens, prompts, self.painters, 256)
+            secret = self._mtgen.keys.current.derived(CODES)
+            images = to_images(tokens, prompts, self.painters, 256, secret)
             return [self._mtgen.mark_image(image) for image in images]
         pixels = to_pixels(tokens, prompts, self.painters) / 2 + 0.5
         return pixels if kind == "pt" else pixels.permute(0, 2, 3, 1)
