@@ -116,7 +116,7 @@ ANY_SIZE: dict[str, Attack] = {
     "turned by 1 degree": lambda image: image.rotate(1, Image.Resampling.BICUBIC),
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
 }
-"""For which any size is looked for; the last two are beyond what it is made for."""
+"""For which any size is looked for, and mirrors; turning is beyond what it is made for."""
 
 
 def interval(hits: int, count: int) -> list[float]:

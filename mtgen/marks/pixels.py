@@ -224,8 +224,14 @@ def bands_of(pixels: UInt8[np.ndarray, "H W 3"], *, any_size: bool = False) -> B
 
     Args:
         pixels: RGB.
-        any_size: Also at sizes that it may have if it was cut and then resized.
+        any_size: Also at sizes that it may have if it was cut and then resized, and in a mirror.
     """
+    if any_size:
+        return [*_bands(pixels, True), *_bands(pixels[:, ::-1], True)]
+    return _bands(pixels, False)
+
+
+def _bands(pixels: UInt8[np.ndarray, "H W 3"], any_size: bool) -> Bands:
     plane = luma(pixels)
     scales = {*SCALES, own_scale(*plane.shape), SIDE / max(plane.shape)}
     if any_size:

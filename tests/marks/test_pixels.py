@@ -115,6 +115,14 @@ def test_other_keys_and_unmarked_pictures_are_not_called_marked(marked):
         assert read_pixels(image, KEY).p_value == 1
 
 
+def test_a_longer_look_finds_mirrored_pictures():
+    pixels = embedded(np.asarray(picture(2)), KEY, bits(2))[:, ::-1]
+    assert read_pixels(pixels, KEY).p_value > 1e-3
+    found = read_pixels(pixels, KEY, any_size=True)
+    assert found.bits == bits(2)
+    assert found.p_value < 1e-6
+
+
 def test_a_tile_and_its_coordinates_are_one():
     band = np.random.default_rng(0).standard_normal(len(laplacian()))
     tile = to_tile(band)
