@@ -18,6 +18,7 @@ from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
 from mtgen.engine.runtime import release_free_memory, use_all_cores
 from mtgen.errors import (
+    ConfigError,
     EmptyPromptError,
     PromptTooLongError,
     SettingError,
@@ -412,7 +413,7 @@ class Pipeline:
         """A picture's codes, for the mark in them; None where it was cut, or nothing draws here."""
         try:
             painters = self.painters()
-        except TrunkError:
+        except (TrunkError, ConfigError):
             return None
         nothing = [prompt_ids("", self.tokenizer)] * 2
         prompts = read_prompts(nothing, self.runtime, painters)

@@ -42,21 +42,20 @@ MAX_HISTORY = 24
 
 EXAMPLES = [
     "three red apples",
-    "a dog to the left of a blue house",
+    "a fire engine on a yellow background",
     "deux chats noirs",
-    "une fusée au-dessus d'un arbre",
-    "ein grüner Apfel und eine Kerze",
+    "une tasse de café",
+    "ein grüner Apfel",
     "vier gelbe Sterne auf blauem Hintergrund",
-    "un pez azul debajo de un barco",
-    "un robot, imagen 3D",
+    "un pez azul",
+    "un diamante, imagen 3D",
 ]
 
 KNOWN = f"""
-The model has seen {len(known_things()):,} things in the styles above, and learns to put them into
-scenes: one to six of a thing, in a colour, two side by side or one above the other. Everyday things
-come first, and it knows them best; faces, gestures, flags and signs are at the end. **Any other
-prompt draws something too**, most often the nearest thing that it knows. A click adds a word to the
-prompt.
+The model has seen {len(known_things()):,} things in the styles above: alone, up to six of them, in a
+colour. Two different things in one picture are mostly beyond it so far. Everyday things come first,
+and it knows them best; faces, gestures, flags and signs are at the end. **Any other prompt draws
+something too**, most often the nearest thing that it knows. A click adds a word to the prompt.
 """
 
 DEFAULTS = ImageRequest(prompt="-")

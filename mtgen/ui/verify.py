@@ -24,8 +24,8 @@ MAX_SHOWN = 20_000
 
 ABOUT = """
 What is made here carries marks that say so: texts a watermark in the choice of their words,
-pictures one in their pixels, signed Content Credentials and their settings. Paste a text, or drop a
-picture or a file, to look for them. Uploads are deleted within a day.
+pictures one in their pixels and one in their codes, signed Content Credentials and their settings.
+Paste a text, or drop a picture or a file, to look for them. Uploads are deleted within a day.
 """
 
 BADGES = {

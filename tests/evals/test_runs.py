@@ -210,7 +210,7 @@ def test_samples_are_unique_and_use_known_checks():
     [
         (["run", "--suite", "smok"], 2, "Did you mean 'smoke'?"),
         (["run", "--suite", "smoke", "--limit", "0"], 2, "limit must be a whole number from 1"),
-        (["run", "--suite", "smoke", "--model", "nobody/nothing"], 1, "a checkpoint folder"),
+        (["run", "--suite", "smoke", "--model", "nobody/nothing"], 1, "cannot be had from the Hub"),
         (["report", "/nowhere"], 1, "holds no run"),
         (["compare", "/nowhere", "/nowhere"], 1, "holds no run"),
         (["run", "--suit", "smoke"], 2, "--suite"),
