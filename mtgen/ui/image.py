@@ -52,10 +52,11 @@ EXAMPLES = [
 ]
 
 KNOWN = f"""
-The model has seen {len(known_things()):,} things in the styles above: alone, up to six of them, in a
-colour. Two different things in one picture are mostly beyond it so far. Everyday things come first,
-and it knows them best; faces, gestures, flags and signs are at the end. **Any other prompt draws
-something too**, most often the nearest thing that it knows. A click adds a word to the prompt.
+The model has seen {len(known_things()):,} things in the styles above: alone, up to six of them, in
+a colour. Two different things in one picture are mostly beyond it so far. Everyday things come
+first, and it knows them best; faces, gestures, flags and signs are at the end. **Any other prompt
+draws something too**, most often the nearest thing that it knows. A click adds a word to the
+prompt.
 """
 
 DEFAULTS = ImageRequest(prompt="-")
