@@ -130,13 +130,13 @@ def run_run(options: argparse.Namespace) -> None:
     check_number("seed", options.seed, 0, MAX_SEED, integer=True)
     check_limit(options.limit)
     out = options.out or Path("runs") / f"{options.suite}-{datetime.now():%Y%m%d-%H%M%S}"
-    print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
     settings = {} if options.mark is None else {"mark": options.mark}
     if options.mark is not None:
         check_mark(options.mark, (*TEXT_MARKS, *TRANSLATION_MARKS, *IMAGE_MARKS))
     pipeline = load_pipeline(options)
     is_group = options.suite in GROUPS
     suites = able(pipeline, suites)
+    print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
     shown = []
     for suite in suites:  # each in a folder of its own
         folder = out / suite.name if is_group else out
