@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evals.models.base import Clock, Foreign, files_sha256, seed_of
-from evals.runner.trunk_alone import PROMPT
+from evals.runner.trunk_alone import asked_in_words
 from mtgen.errors import ConfigError, EmptyPromptError, PromptTooLongError
-from mtgen.requests import LANGUAGES, UNMARKED, Generation, Message, TextRequest, check_text
+from mtgen.requests import UNMARKED, Generation, Message, TextRequest
 
 ROOM = 2.0
 """Tokens of a translation, by those of the text."""
@@ -99,10 +99,9 @@ class Causal(Foreign):
     ) -> list[str]:
         outputs = []
         for text in texts:
-            check_text(text, "text to translate")
-            asked = PROMPT.format(source=LANGUAGES[source], target=LANGUAGES[target], text=text)
+            asked = asked_in_words(text, source, target)
             limit = int(ROOM * len(self.tokenizer.encode(text))) + 12
-            ids = self.prompt_ids([Message(role="user", content=asked)])
+            ids = self.prompt_ids([asked])
             outputs.append(self.answer(ids, limit, 0, 0.0, 1.0)[0].strip())
         return outputs
 

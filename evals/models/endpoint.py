@@ -11,9 +11,9 @@ from urllib.parse import urldefrag
 import httpx
 
 from evals.models.base import Clock, Foreign, seed_of
-from evals.runner.trunk_alone import PROMPT
+from evals.runner.trunk_alone import asked_in_words
 from mtgen.errors import BadRequestError, MtgenError, SettingError, TrunkNotFoundError
-from mtgen.requests import LANGUAGES, UNMARKED, Generation, Message, TextRequest, check_text
+from mtgen.requests import UNMARKED, Generation, Message, TextRequest
 
 KEY_ENV = "OPENAI_API_KEY"
 TIMEOUT_S = 120.0
@@ -92,8 +92,6 @@ class Endpoint(Foreign):
     ) -> list[str]:
         outputs = []
         for text in texts:
-            check_text(text, "text to translate")
-            asked = PROMPT.format(source=LANGUAGES[source], target=LANGUAGES[target], text=text)
-            message = Message(role="user", content=asked)
-            outputs.append(self.ask([message], max_tokens=LONGEST, temperature=0)[0].strip())
+            asked = asked_in_words(text, source, target)
+            outputs.append(self.ask([asked], max_tokens=LONGEST, temperature=0)[0].strip())
         return outputs

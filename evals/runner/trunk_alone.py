@@ -18,6 +18,17 @@ PROMPT = (
 """The best of five wordings, by chrF++ of 40 everyday sentences."""
 
 
+def asked_in_words(text: str, source: str, target: str) -> Message:
+    """What a model without a translation expert is asked.
+
+    Raises:
+        BadRequestError: no text that can be translated.
+    """
+    check_text(text, "text to translate")
+    said = PROMPT.format(source=LANGUAGES[source], target=LANGUAGES[target], text=text)
+    return Message(role="user", content=said)
+
+
 class TrunkAlone(Pipeline):
     """Translates as anyone would who has the trunk and nothing of ours.
 
@@ -48,9 +59,7 @@ class TrunkAlone(Pipeline):
             )
         prompts, limits = [], []
         for text in texts:
-            check_text(text, "text to translate")
-            asked = PROMPT.format(source=LANGUAGES[source], target=LANGUAGES[target], text=text)
-            prompts.append(self.tokenizer.encode_chat([Message(role="user", content=asked)]))
+            prompts.append(self.tokenizer.encode_chat([asked_in_words(text, source, target)]))
             limits.append(int(LONGEST * len(self.tokenizer.encode(text))) + 12)
             room = self.runtime.config.context_length
             if len(prompts[-1]) + limits[-1] > room:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
@@ -249,6 +250,12 @@ def frozen_file(filename: str) -> Path:
             "restore it, or add its new hash to SHA256SUMS and say so in CHANGELOG.md"
         )
     return DATA / filename
+
+
+def read_table(filename: str) -> list[dict[str, str]]:
+    """Rows of a frozen file of columns with a tab between."""
+    with frozen_file(filename).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 @cache

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.metrics import MetricUse
-from evals.suites.base import ChoiceSample, MadeSuite, OutsideSuite, frozen_file
+from evals.suites.base import ChoiceSample, MadeSuite, OutsideSuite, read_table
 
 LICENCE = "Apache-2.0, written for this project"
 CATEGORIES = ("common sense", "science", "language")
@@ -30,10 +30,8 @@ def options_of(context: str, continuations: Iterable[str]) -> tuple[tuple[str, s
 
 def own_choices(filename: str) -> list[ChoiceSample]:
     """Items of ours: context, right continuation, others."""
-    with frozen_file(filename).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     samples = []
-    for number, row in enumerate(rows):
+    for number, row in enumerate(read_table(filename)):
         context = row["context"].replace("\\n", "\n")
         texts = [text.strip() for text in (row["answer"], *row["others"].split("|"))]
         samples.append(
@@ -52,8 +50,6 @@ def own_pairs(filename: str) -> list[ChoiceSample]:
     and the words that follow. So both options have the same continuation, and how common the names
     of the groups are does not matter.
     """
-    with frozen_file(filename).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     return [
         ChoiceSample(
             id=f"{row['category']}-{number}", category=row["category"],
@@ -61,7 +57,7 @@ def own_pairs(filename: str) -> list[ChoiceSample]:
                 (row["frame"].format(row[group]), f" {row['said']}") for group in ("group", "other")
             ),
         )
-        for number, row in enumerate(rows)
+        for number, row in enumerate(read_table(filename))
     ]  # fmt: skip
 
 

@@ -10,7 +10,6 @@ campaign of Wesnoth's, whose other campaigns are trained on).
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import json
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from evals.metrics import MetricUse
 from evals.metrics.translation import CorpusUse, LossUse
-from evals.suites.base import MadeSuite, OutsideSuite, TranslationSample, frozen_file
+from evals.suites.base import MadeSuite, OutsideSuite, TranslationSample, read_table
 from mtgen.requests import LANGUAGES
 
 LICENCE = "Apache-2.0, written for this project"
@@ -48,12 +47,6 @@ BUILT = Path("build/data/parallel/held_out")
 
 
 # --- what is read --------------------------------------------------------------------------------
-
-
-def read_table(filename: str) -> list[dict[str, str]]:
-    """Rows of a frozen file of columns with a tab between."""
-    with frozen_file(filename).open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def everyday_samples(filename: str) -> list[TranslationSample]:
