@@ -1,7 +1,8 @@
 """Measures the marks in texts: `python -m evals.text_marks schemes --texts 200 --out runs/marks`.
 
 schemes       texts of our own model, marked in each way; each is cut at several lengths, turned
-              into text and back, and read with the key alone and with the model's probabilities
+              into text and back, and read with the key alone, with the model, and with the model
+              that is told the prompt
 human         false positives on texts of people, of the validation split of the training data
 attacks       marked texts with words left out or replaced, written anew, or translated and back
 translations  what the mark costs in chrF++ on validation sentences, and when it is found
@@ -31,7 +32,7 @@ from mtgen.marks.gumbel import evidence, weighted_p_value
 from mtgen.marks.keys import TEXT, TRANSLATION, MarkKey
 from mtgen.marks.original import Choices, choices_p_value, merged, sentence_choices
 from mtgen.marks.schemes import SCHEMES, GumbelScheme, Scheme, scheme
-from mtgen.marks.text import tested_translation
+from mtgen.marks.text import ANY_PROMPT, tested_translation
 from mtgen.marks.tilt import STRENGTH, Tilt, tilt_mark
 from mtgen.model.beam import beam_search, read_batch
 from mtgen.model.sampling import Unmarked, seeded
@@ -91,15 +92,16 @@ def texts(
         yield from written
 
 
-def read_text(pipeline: Pipeline, way: Scheme, text: str) -> dict[str, float]:
-    """P-values of a text: by the key alone, and for our mark with the model as well."""
+def read_text(pipeline: Pipeline, way: Scheme, text: str, prompt: str) -> dict[str, float]:
+    """P-values of a text: by the key, and for our mark with the model, which knows the prompt."""
     ids = pipeline.tokenizer.encode(text)
     found = {"key": way.read(ids).p_value}
     if isinstance(way, GumbelScheme):
-        odds = np.exp(pipeline.log_likelihood(text).numpy().astype(np.float64))
         places = way.mark.pairs(ids)
         scores = evidence(way.mark.numbers(ids, places))
-        found["model"] = weighted_p_value(scores, odds[places], way.mark.num_keys)
+        for name, before in (("model", ANY_PROMPT), ("prompt", prompt)):
+            nats = pipeline.log_probabilities(ids, pipeline.asked(before)).double().numpy()
+            found[name] = weighted_p_value(scores, np.exp(nats[places]), way.mark.num_keys)
     return found
 
 
@@ -156,7 +158,7 @@ def compared(
             continue
         for length in LENGTHS:
             cut = [pipeline.tokenizer.decode(ids[:length]) for ids in written]
-            found = [read_text(pipeline, way, text) for text in cut]
+            found = [read_text(pipeline, way, *one) for one in zip(cut, asked, strict=True)]
             for detector in found[0]:
                 rows.append(
                     {"scheme": name, "temperature": temperature, "tokens": length,
@@ -264,7 +266,8 @@ def attacked(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
             ("translated to French and back by our model", there_and_back, few),
         ):  # fmt: skip
             changed = [change(text) for text in said[:count]]
-            found = [read_text(pipeline, way, text) for text in tqdm(changed, desc=name)]
+            read = tqdm(zip(changed, asked, strict=False), total=count, desc=name)
+            found = [read_text(pipeline, way, *one) for one in read]
             for detector in found[0]:
                 row = {"attack": name, "temperature": temperature, "detector": detector}
                 rows.append(row | rates([one[detector] for one in found]))

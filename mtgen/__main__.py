@@ -162,6 +162,11 @@ def add_verify(commands: argparse._SubParsersAction) -> None:
         metavar="FILE",
         help="text file with what the text is a translation of: finds shorter translations",
     )
+    add(
+        "--prompt",
+        metavar="FILE",
+        help="text file with what was asked: finds answers of 25 tokens and more",
+    )
     add("--json", action="store_true", help="one JSON object on standard output")
     verify.set_defaults(run=run_verify)
 
@@ -297,11 +302,12 @@ def run_verify(options: argparse.Namespace) -> None:
     what = Path(options.file) if options.file not in (None, "-") else options.text
     if what is None:
         what = typed("-")
-    original = ""
-    if options.original:
-        path = Path(options.original)
-        original = text_of(read_file(path), path.name)
-    found = mtgen.load(options.trunk).verify(what, thorough=options.thorough, original=original)
+    beside = {
+        name: text_of(read_file(Path(path)), Path(path).name)
+        for name in ("original", "prompt")
+        if (path := getattr(options, name))
+    }
+    found = mtgen.load(options.trunk).verify(what, thorough=options.thorough, **beside)
     if options.json:
         print_json(found.as_dict())
         return

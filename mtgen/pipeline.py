@@ -37,6 +37,7 @@ from mtgen.marks.original import (
 )
 from mtgen.marks.picture import marked_image
 from mtgen.marks.schemes import Scheme, scheme
+from mtgen.marks.text import ANY_PROMPT
 from mtgen.marks.tilt import Tilt
 from mtgen.marks.verify import (
     Verification,
@@ -70,6 +71,7 @@ from mtgen.requests import (
     Generation,
     ImageGeneration,
     ImageRequest,
+    Message,
     Precision,
     TextRequest,
     TranslationGeneration,
@@ -380,7 +382,7 @@ class Pipeline:
 
     def verify(
         self, what: str | bytes | Path, *, name: str = "the file", thorough: bool = False,
-        original: str = "",
+        original: str = "", prompt: str = "",
     ) -> Verification:  # fmt: skip
         """Says which of our marks a text or a file carries, and how sure that is.
 
@@ -392,6 +394,8 @@ class Pipeline:
                 for pictures that were cut and then resized.
             original: What the text is a translation of, if that is known: the mark of translations
                 is then found in shorter texts. Takes a second for some hundred tokens.
+            prompt: What was asked, if that is known: a text is then looked at as thoroughly, with
+                the odds that the model had as it wrote, and found where it is shorter still.
 
         Raises:
             BadRequestError: nothing that can be looked at; one sentence says why.
@@ -404,10 +408,27 @@ class Pipeline:
                 return verify_picture(what, name, self.signer, self.keys, thorough, self.read_codes)
             what = text_of(what, name)
         opinion = None
-        if thorough:
-            opinion = lambda ids: self.log_probabilities(ids).double().numpy()  # noqa: E731
+        if thorough or prompt.strip():
+            before = self.asked(prompt if prompt.strip() else ANY_PROMPT)
+            opinion = lambda ids: self.log_probabilities(ids, before).double().numpy()  # noqa: E731
         choices = self.choices(original, what) if original.strip() else None
         return verify_text(what, self.tokenizer, self.keys, opinion, choices)
+
+    def asked(self, prompt: str) -> list[int]:
+        """Tokens of a chat up to where the answer to a prompt begins.
+
+        Raises:
+            BadRequestError: no visible text.
+            PromptTooLongError: so many tokens that no text fits behind them.
+        """
+        check_text(prompt, "prompt", allow_control=True)
+        ids = self.tokenizer.encode_chat([Message(role="user", content=prompt)])
+        limit = self.runtime.config.context_length // 2
+        if len(ids) > limit:
+            raise PromptTooLongError(
+                f"the prompt has {len(ids):,} tokens and up to {limit:,} are read; give its end"
+            )
+        return ids
 
     def read_codes(self, image: Image) -> CodesReading | None:
         """A picture's codes, for the mark in them; None where it was cut, or nothing draws here."""
@@ -507,12 +528,20 @@ class Pipeline:
             found.append(scores.gather(1, targets[:, None])[:, 0])
         return found
 
-    def log_probabilities(self, ids: Sequence[int]) -> Float[Tensor, " N"]:
-        """The same of tokens, at least one and no more than the context holds."""
-        cache = self.runtime.new_cache(len(ids))
-        given = torch.tensor([self.tokenizer.document_start_id, *ids[:-1]])
-        parts = []
-        targets = torch.tensor(ids)
+    def log_probabilities(
+        self, ids: Sequence[int], before: Sequence[int] | None = None
+    ) -> Float[Tensor, " N"]:
+        """The same of tokens, at least one, which with those before fit into the context.
+
+        Args:
+            ids: Theirs.
+            before: Tokens that they follow; None is the one that separates documents.
+        """
+        before = before or [self.tokenizer.document_start_id]
+        cache = self.runtime.new_cache(len(before) + len(ids) - 1)
+        if len(before) > 1:
+            self.runtime.forward(torch.tensor(before[:-1]), cache)
+        given, targets, parts = torch.tensor([before[-1], *ids[:-1]]), torch.tensor(ids), []
         for start in range(0, len(ids), PREFILL_CHUNK):
             part = slice(start, start + PREFILL_CHUNK)
             scores = self.runtime.forward(given[part], cache, all_logits=True).log_softmax(-1)

@@ -33,6 +33,10 @@ WINDOW = 2048
 MAX_OPINION = 8192
 """Tokens of a text about which the model is asked; of longer ones the key alone tells enough."""
 
+ANY_PROMPT = "Tell me something."
+"""Asked for a text where nobody knows what was: as the answer to a request, each token of the
+model's own texts is likelier than in a document, and the mark is found in shorter ones."""
+
 LogProbabilities = Callable[[Sequence[int]], Float[np.ndarray, " N"]]
 """Of the tokens of a text, each given those before it, in nats."""
 

@@ -201,10 +201,14 @@ def build_tab(model: SharedModel) -> None:
                 label="Text", lines=7, max_lines=14, elem_id="verify-text",
                 placeholder="Paste 20 words or more · Shift+Enter verifies",
             )  # fmt: skip
-            with gr.Accordion("It is a translation, and I have the original", open=False):
+            with gr.Accordion("I have the original, or know what was asked", open=False):
                 original = gr.Textbox(
-                    "", label="Original", lines=4, max_lines=10, elem_id="verify-original",
-                    info="shorter translations are found with it; not needed for other texts",
+                    "", label="Original of a translation", lines=3, max_lines=10,
+                    elem_id="verify-original", info="shorter translations are found with it",
+                )  # fmt: skip
+                prompt = gr.Textbox(
+                    "", label="Prompt of an answer", lines=2, max_lines=10,
+                    elem_id="verify-prompt", info="shorter answers are found with it",
                 )  # fmt: skip
             go = gr.Button("Verify the text", variant="primary", elem_id="verify-go")
         with gr.Column(scale=2, min_width=260):
@@ -219,24 +223,30 @@ def build_tab(model: SharedModel) -> None:
             )  # fmt: skip
     result = gr.HTML(elem_id="verify-result")
 
-    def looked_at(text: str, thorough: bool, original: str | None) -> str:
+    def looked_at(text: str, thorough: bool, original: str | None, prompt: str | None) -> str:
         try:
-            found = model.get().verify(text, thorough=thorough, original=original or "")
+            found = model.get().verify(
+                text, thorough=thorough, original=original or "", prompt=prompt or ""
+            )
             return result_html(found, text)
         except Exception as error:
             return failed(error)
 
-    def looked_into(path: str | None, thorough: bool, original: str | None) -> str:
+    def looked_into(
+        path: str | None, thorough: bool, original: str | None, prompt: str | None
+    ) -> str:
         if not path:
             return ""
         try:
-            found = model.get().verify(Path(path), thorough=thorough, original=original or "")
+            found = model.get().verify(
+                Path(path), thorough=thorough, original=original or "", prompt=prompt or ""
+            )
             return result_html(found)
         except Exception as error:
             return failed(error)
 
     def verify_endpoint(
-        text: str, path: str | None, thorough: bool, original: str | None
+        text: str, path: str | None, thorough: bool, original: str | None, prompt: str | None
     ) -> dict[str, Any]:
         """Says which of our marks a text, or else a file, carries.
 
@@ -245,6 +255,7 @@ def build_tab(model: SharedModel) -> None:
             path: A PNG, JPEG or WebP picture, a document, or a text file, instead of a text.
             thorough: Look longer: ask the model too, and look for cut and resized pictures.
             original: What the text is a translation of, where that is known; else empty.
+            prompt: What was asked, where that is known; else empty.
 
         Returns:
             "verdict" ("marked", "claimed", "unmarked" or "too little"), "summary" in words,
@@ -255,22 +266,32 @@ def build_tab(model: SharedModel) -> None:
             raise complaint("give either a text or a file to verify")
         try:
             what = Path(path) if path else text
-            found = model.get().verify(what, thorough=bool(thorough), original=original or "")
+            found = model.get().verify(
+                what, thorough=bool(thorough), original=original or "", prompt=prompt or ""
+            )
             return found.as_dict()
         except Exception as error:
             raise explained(error) from None
 
     shared: dict[str, Any] = {"concurrency_limit": PARALLEL, "concurrency_id": "model"}
     gr.on(
-        [go.click, text.submit, original.submit], looked_at, [text, thorough, original], [result],
-        api_visibility="private", **shared,
+        [go.click, text.submit, original.submit, prompt.submit], looked_at,
+        [text, thorough, original, prompt], [result], api_visibility="private", **shared,
     )  # fmt: skip
     file.upload(
-        looked_into, [file, thorough, original], [result], api_visibility="private", **shared
+        looked_into,
+        [file, thorough, original, prompt],
+        [result],
+        api_visibility="private",
+        **shared,
     )
     file.clear(lambda: "", [], [result], api_visibility="private", queue=False)
     hidden = gr.Button(visible=False)
     found = gr.JSON(visible=False)
     hidden.click(
-        verify_endpoint, [text, file, thorough, original], [found], api_name="verify", **shared
+        verify_endpoint,
+        [text, file, thorough, original, prompt],
+        [found],
+        api_name="verify",
+        **shared,
     )

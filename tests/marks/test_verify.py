@@ -57,6 +57,22 @@ def test_the_model_itself_finds_more(pipeline):
     assert np.mean([np.log(t.p_model) - np.log(t.p_whole) for t in own]) < -1
 
 
+def test_with_what_was_asked_the_model_finds_more_still(pipeline):
+    texts = [
+        pipeline.text(STORY, temperature=0.8, seed=seed, max_new_tokens=25).text
+        for seed in range(8)
+    ]
+    beside = [pipeline.verify(text, prompt=STORY) for text in texts]
+    gains = [
+        np.log(found.p_value) - np.log(pipeline.verify(text, thorough=True).p_value)
+        for found, text in zip(beside, texts, strict=True)
+    ]
+    assert np.mean(gains) < -2
+    assert sum(found.verdict == "marked" for found in beside) >= 6
+    with pytest.raises(BadRequestError, match="prompt has .* tokens"):
+        pipeline.verify(texts[0], prompt="so " * 5000)
+
+
 def test_a_former_key_and_another_hosts_are_named(pipeline):
     for key, words in ((FORMER, f"our key {FORMER.fingerprint}"), (FOREIGN, "another host's key")):
         pipeline_of = mtgen.load(keys=KeyRing(key), progress=False)

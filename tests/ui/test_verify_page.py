@@ -99,7 +99,7 @@ def test_what_cannot_be_looked_at_is_said_in_one_sentence(page, tmp_path):
 @pytest.mark.browser
 def test_a_translation_is_looked_at_beside_its_original(page, client):
     page.fill("#verify-text textarea", " ".join(FRENCH * 3))
-    page.get_by_text("It is a translation, and I have the original").click()
+    page.get_by_text("I have the original, or know what was asked").click()
     page.fill("#verify-original textarea", " ".join(ENGLISH * 3))
     page.click("#verify-go")
     row = page.locator("#verify-result table.facts tr", has_text="translation").locator("td")
