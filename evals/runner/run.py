@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,7 +150,8 @@ def run_suite(
     seed: int = 0,
     limit: int | None = None,
     settings: dict[str, Any] | None = None,
-) -> None:
+    watch: Callable[[int, int], bool] | None = None,
+) -> bool:
     """Runs what is not on disk yet.
 
     Args:
@@ -160,6 +161,11 @@ def run_suite(
         seed: Of the whole run; each sample gets its own from it.
         limit: Only the first so many samples of each kind.
         settings: Fields of the requests that differ from their defaults.
+        watch: Told how many of how many samples are done, before each batch and at the end; where
+            it says True, the run stops.
+
+    Returns:
+        Whether all samples are done.
 
     Raises:
         RecordsError: `out` holds another run.
@@ -195,10 +201,17 @@ def run_suite(
         }
     )
     done = {record["id"] for record in folder.records()}
+    count = 0
     with tqdm(total=len(samples), desc=suite.name, unit="sample", disable=None) as bar:
         for batch in batches(samples):
+            if watch is not None and watch(count, len(samples)):
+                return False
             if not all(sample.id in done for sample in batch):
                 for record in ask_together(pipeline, batch, seed, settings or {}, out):
                     if record.id not in done:
                         folder.append(record)
+            count += len(batch)
             bar.update(len(batch))
+        if watch is not None:
+            watch(count, len(samples))
+    return True

@@ -278,6 +278,20 @@ def test_a_full_disk_keeps_the_records_so_far(tiny_trunk, tmp_path):
     assert len(RunFolder(tmp_path / "r").records()) == 50
 
 
+def test_a_run_that_is_watched_stops_when_told_and_goes_on_later(tiny, tmp_path):
+    seen = []
+
+    def watch(done: int, total: int) -> bool:
+        seen.append((done, total))
+        return done >= 3
+
+    assert not run_suite(SMOKE, tiny, tmp_path, limit=4, watch=watch)
+    assert seen[-1] == (3, 8)
+    assert len(RunFolder(tmp_path).records()) == 3
+    assert run_suite(SMOKE, tiny, tmp_path, limit=4)
+    assert len(RunFolder(tmp_path).records()) == 8
+
+
 def test_the_smoke_suite_on_the_real_model_takes_less_than_two_minutes(real, tmp_path):
     started = time.monotonic()
     run_suite(SMOKE, real, tmp_path)
