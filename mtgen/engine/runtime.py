@@ -347,5 +347,9 @@ def usable_cores() -> int:
 
 
 def use_all_cores() -> None:
-    """Gives torch the cores that this process may use; by itself it counts the machine's."""
-    torch.set_num_threads(usable_cores())
+    """Gives torch the cores that this process may use; by itself it counts the machine's.
+
+    What OMP_NUM_THREADS asks for stays.
+    """
+    if not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(usable_cores())
