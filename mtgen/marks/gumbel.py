@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt64
 from scipy.special import gammaincc
 
+from mtgen.marks.frequent import frequent_phrases
+
 NUM_KEYS = 2
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -70,13 +72,17 @@ class GumbelMark:
         return int(np.argmax(np.log(self.uniforms(context, tokens)[coin]) / probabilities))
 
     def pairs(self, ids: Sequence[int]) -> list[int]:
-        """Places of the tokens that count: each context once, where it comes first."""
-        seen, places = set(), []
+        """Places of the tokens that count: each context once, where it comes first.
+
+        Frequent phrases do not count (`mtgen.marks.frequent`).
+        """
+        seen, places, frequent = set(), [], frequent_phrases()
         for place in range(self.width, len(ids)):
             context = tuple(ids[place - self.width : place])
             if context not in seen:
                 seen.add(context)
-                places.append(place)
+                if (*context, ids[place]) not in frequent:
+                    places.append(place)
         return places
 
     def numbers(self, ids: Sequence[int], places: Sequence[int]) -> Float64[np.ndarray, "N S"]:

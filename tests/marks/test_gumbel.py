@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import gamma, kstest
 
+from mtgen.marks.frequent import NUM_PHRASES, frequent_phrases
 from mtgen.marks.gumbel import (
     STEPS_PER_NAT,
     GumbelMark,
@@ -115,3 +116,13 @@ def test_unmarked_texts_have_marked_parts_no_more_often_than_said():
     hits = sum(bool(marked_parts(rng.exponential(size=300), 0.1)) for _ in range(1000))
     assert hits <= 100
     assert marked_parts(np.array([]), 0.01) == []
+
+
+def test_phrases_that_everyone_writes_do_not_count():
+    phrases = frequent_phrases()
+    assert len(phrases) == NUM_PHRASES
+    first = min(phrases)
+    other = next(n for n in range(100) if (*first[:2], n) not in phrases)
+    assert MARK.pairs(first) == []
+    assert MARK.pairs([*first[:2], other]) == [2]
+    assert MARK.pairs([*first, *first[:2], other]) == [3, 4]  # the context has been there
