@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     selecting.set_defaults(run=run_select)
 
     for command in (training, checking):
-        command.add_argument("kind", choices=["judge", "detector"], help="the instrument")
+        command.add_argument("kind", choices=["judge", "detector", "people"], help="the instrument")
         command.add_argument("--out", type=Path, help="the weights; default where evals look")
     for command in (training, checking, selecting, reference):
         command.add_argument(
@@ -64,6 +64,8 @@ def run_train(options: argparse.Namespace) -> None:
     out = options.out or WEIGHTS / KINDS[options.kind]
     if options.kind == "judge":
         from evals.judge.train_judge import train_judge as train
+    elif options.kind == "people":
+        from evals.judge.train_people import train_people as train
     else:
         from evals.judge.train_detector import train_detector as train
     train(options.pack, out, options.work, minutes=options.minutes, resume=options.resume)
@@ -78,7 +80,7 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_check(options: argparse.Namespace) -> None:
     from evals.judge.check import BAR, check_detector, check_judge
-    from evals.judge.weights import load_detector, load_judge
+    from evals.judge.weights import load_detector, load_judge, load_people
     from evals.reports.tables import SCORE_HEADER, markdown_table, score_rows
     from mtgen.data.packed import Packed
 
@@ -87,6 +89,12 @@ def run_check(options: argparse.Namespace) -> None:
     if options.kind == "judge":
         judge = load_judge(options.out)
         scores = check_judge(judge, Packed(options.pack, "images"), options.limit)
+    elif options.kind == "people":
+        from evals.judge.train_people import check_people
+
+        scores = check_people(
+            load_people(options.out), Packed(options.pack, "images"), options.limit
+        )
     else:
         detector = load_detector(options.out)
         scores = check_detector(detector, Packed(options.pack, "images"), options.limit)

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from evals.judge.weights import fingerprint, load_detector, load_judge
+from evals.judge.people import Person
+from evals.judge.weights import fingerprint, load_detector, load_judge, load_people
 from mtgen.errors import RecordsError
 
 Record = Mapping[str, Any]
@@ -72,6 +73,12 @@ def found_things(record: Record) -> list[list[dict[str, Any]]]:
     return [json.loads(_things(path, path_changed(path), known)) for path in paths_of(record)]
 
 
+def people(record: Record) -> list[Person]:
+    """Who is read off each picture."""
+    known = fingerprint("people")
+    return [_person(path, path_changed(path), known) for path in paths_of(record)]
+
+
 def path_changed(path: Path) -> int:
     """When a file was written last, in ns; 0 where there is none."""
     return path.stat().st_mtime_ns if path.is_file() else 0
@@ -91,3 +98,9 @@ def _picture_vector(path: Path, changed_ns: int, known: str) -> Float[np.ndarray
 def _things(path: Path, changed_ns: int, known: str) -> str:
     [found] = load_detector().detect([open_picture(path)])
     return json.dumps([dataclasses.asdict(thing) for thing in found])
+
+
+@lru_cache(maxsize=8192)
+def _person(path: Path, changed_ns: int, known: str) -> Person:
+    [found] = load_people().read([open_picture(path)])
+    return found

@@ -16,11 +16,13 @@ from mtgen.model import checkpoint
 if TYPE_CHECKING:
     from evals.judge.detector import Detector
     from evals.judge.model import Judge
+    from evals.judge.people import PeopleReader
 
 WEIGHTS = Path(__file__).parent / "weights"
 JUDGE = "judge.safetensors"
 DETECTOR = "detector.safetensors"
-KINDS = {"judge": JUDGE, "detector": DETECTOR}
+PEOPLE = "people.safetensors"
+KINDS = {"judge": JUDGE, "detector": DETECTOR, "people": PEOPLE}
 NUM_HEX = 12
 """Digits of a file's hash that a signature shows."""
 
@@ -69,6 +71,10 @@ def _loaded(kind: str, path: Path, changed_ns: int) -> Any:
         from evals.judge.model import Judge, JudgeConfig
 
         return load(kind, Judge, JudgeConfig, path)
+    if kind == "people":
+        from evals.judge.people import PeopleConfig, PeopleReader
+
+        return load(kind, PeopleReader, PeopleConfig, path)
     from evals.judge.detector import Detector, DetectorConfig
 
     return load(kind, Detector, DetectorConfig, path)
@@ -84,6 +90,12 @@ def load_detector(path: Path | None = None) -> Detector:
     """The trained detector, read once; errors as `load`."""
     path = check_there("detector", path)
     return _loaded("detector", path, path.stat().st_mtime_ns)
+
+
+def load_people(path: Path | None = None) -> PeopleReader:
+    """The trained reader of people, read once; errors as `load`."""
+    path = check_there("people", path)
+    return _loaded("people", path, path.stat().st_mtime_ns)
 
 
 def fingerprint(kind: str, path: Path | None = None) -> str:

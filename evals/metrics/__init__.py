@@ -100,6 +100,36 @@ def _embedded(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | No
     return {"predictions": json.dumps([scaled(row).tolist() for row in vectors(record)])}
 
 
+def _people(record: Record, options: Mapping[str, Any]) -> list[str | None] | None:
+    """What each picture is read as; None where it cannot be."""
+    if not record.get("images"):
+        return None
+    from evals.judge.people import SHOWN
+    from evals.judge.scoring import people
+
+    read = people(record)
+    if options["of"] == "skin":
+        return [person.skin for person in read]
+    known = [person.shown if person.shown in SHOWN[:-1] else None for person in read]
+    if options["of"] == "anybody":
+        return ["somebody" if name else "nobody" for name in known]
+    return known
+
+
+def _groups_read(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    read = _people(record, options)
+    return None if read is None else {"predictions": json.dumps(read)}
+
+
+def _balanced(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if (given := _groups_read(record, options)) is None:
+        return None
+    from evals.judge.people import SHOWN, SKINS
+
+    groups = SKINS if options["of"] == "skin" else SHOWN[:-1]
+    return given | {"references": json.dumps(groups)}
+
+
 def _translated(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
     if record["output"] is None or not record["sample"]["references"]:
         return None
@@ -137,6 +167,8 @@ EXTRACT: dict[
     "r_precision": (("image",), _similarities),
     "language_gap": (("image",), _two_languages),
     "scene_exact": (("image",), _scene),
+    "people_share": (("image",), _groups_read),
+    "imbalance": (("image",), _balanced),
     "frechet_distance": (("image",), _embedded),
     "kernel_distance": (("image",), _embedded),
     "chrf_pp": (("translation",), _translated),
@@ -155,6 +187,8 @@ INSTRUMENTS = {
     "r_precision": "judge",
     "language_gap": "judge",
     "scene_exact": "detector",
+    "people_share": "people",
+    "imbalance": "people",
     "frechet_distance": "judge",
     "kernel_distance": "judge",
 }

@@ -110,11 +110,18 @@ def _ter(sums: np.ndarray) -> np.ndarray:
     return 100 * sums[0] / sums[1]
 
 
+def _imbalance(sums: np.ndarray) -> np.ndarray:
+    """Total variation distance of counts of groups from an even split."""
+    shares = sums / np.maximum(sums.sum(0), 1)
+    return np.abs(shares - 1 / len(sums)).sum(0) / 2
+
+
 OF_SUMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "chrf": _chrf,
     "chrf_difference": _chrf_difference,
     "bleu": _bleu,
     "ter": _ter,
+    "imbalance": _imbalance,
 }
 """Scores of a whole corpus from the sums of its samples' parts, [parts] or [parts, resamples]."""
 
