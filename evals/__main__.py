@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -231,6 +231,7 @@ def run_report(options: argparse.Namespace) -> None:
 def run_compare(options: argparse.Namespace) -> None:
     from evals.reports.tables import (
         DIFFERENCE_HEADER,
+        TOLD_PAIRED,
         compare,
         difference_rows,
         markdown_table,
@@ -240,11 +241,12 @@ def run_compare(options: argparse.Namespace) -> None:
     a, b = read_run(options.a), read_run(options.b)
     differences = compare(a, b)
     if options.json:
-        rows = [{**asdict(d), "verdict": d.verdict} for d in differences]
+        rows = [difference.as_dict() for difference in differences]
         print_json({"a": str(options.a), "b": str(options.b), "differences": rows})
         return
     print(f"A: {options.a} ({a.manifest['model']})\nB: {options.b} ({b.manifest['model']})\n")
     print(markdown_table(DIFFERENCE_HEADER, difference_rows(differences)))
+    print(f"\n{TOLD_PAIRED}")
 
 
 def main(arguments: list[str]) -> None:

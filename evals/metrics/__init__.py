@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evals.metrics.stats import AGGREGATES, Interval, Score, bootstrap_ci, paired_difference
+from evals.metrics.stats import AGGREGATES, Interval, Paired, Score, bootstrap_ci, paired_test
 from mtgen.errors import UnknownNameError
 
 FOLDER = Path(__file__).parent
@@ -167,10 +167,6 @@ FOR_EXTRACT = ("of", "lang", *CHOOSE)
 """Options that choose what is taken from a record, or which records; the metric is not told."""
 
 
-Paired = tuple[float, tuple[float, float] | None]
-"""A difference and its 95% interval."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class MetricUse:
     """A metric as a suite uses it."""
@@ -255,6 +251,7 @@ class MetricUse:
             unit=self.unit,
             higher_is_better=self.higher_is_better,
             signature=self.signature() + (f"|ci:{interval.method}" if interval else ""),
+            standard_error=interval.standard_error if interval else None,
         )
 
     def paired(
@@ -263,7 +260,7 @@ class MetricUse:
         """Both runs over the samples that both scored.
 
         Returns:
-            Score of A, of B, the difference B - A with its interval, samples, samples left out;
+            Score of A, of B, the difference B - A with its test, samples, samples left out;
             None where no sample was scored in both.
         """
         parts_a, n_unscored = self.parts(a)
@@ -275,5 +272,5 @@ class MetricUse:
         rows_a, rows_b = [parts_a[n] for n in common], [parts_b[n] for n in common]
         aggregate = load_metric(self.metric).aggregate
         combine = AGGREGATES[aggregate]
-        difference = paired_difference(rows_a, rows_b, aggregate)
+        difference = paired_test(rows_a, rows_b, aggregate)
         return combine(rows_a), combine(rows_b), difference, len(common), n_left_out

@@ -162,15 +162,45 @@ def test_a_run_compared_with_itself_shows_no_difference(run):
         assert difference.verdict == "no clear difference"
 
 
-def test_a_better_run_is_called_better(run):
-    a, b = read_run(run), read_run(run)
+def test_a_better_run_is_called_better(tiny, tmp_path):
+    # ten of ten prompts the same way: p is 2 of 1,024, and six times that by Holm
+    run_suite(SMOKE, tiny, tmp_path, seed=1, limit=10, settings={"temperature": 1.0})
+    a, b = read_run(tmp_path), read_run(tmp_path)
     for record in b.records:
         if record["nll"]:
             record["nll"] *= 0.9
     [perplexity] = [d for d in compare(a, b) if d.name == "perplexity"]
     assert perplexity.difference
     assert perplexity.difference < 0
+    assert perplexity.p_value == pytest.approx(2 / 1024)
+    assert perplexity.p_adjusted == pytest.approx(6 * 2 / 1024)
     assert perplexity.verdict == "better"
+    assert (perplexity.mde or 0) > 0
+    kept = perplexity.as_dict()
+    assert {"a", "b", "difference", "ci95", "n", "verdict", "mde", "p_adjusted"} <= kept.keys()
+
+
+def test_what_is_clear_alone_is_not_when_six_scores_are_looked_at(run):
+    a, b = read_run(run), read_run(run)
+    for record in b.records:
+        if record["nll"]:
+            record["nll"] *= 0.9
+    [perplexity] = [d for d in compare(a, b) if d.name == "perplexity"]
+    assert perplexity.ci95
+    assert perplexity.ci95[1] < 0
+    assert perplexity.p_value == pytest.approx(2 / 2**6)
+    assert perplexity.p_adjusted == pytest.approx(6 * 2 / 2**6)
+    assert perplexity.verdict == "no clear difference"
+
+
+def test_a_run_says_what_it_could_tell_apart(run):
+    result = read_run(run)
+    scores = {score.name: score for score in result.scores}
+    perplexity = scores["perplexity"]
+    assert perplexity.mde == pytest.approx(2.8016 * 2**0.5 * perplexity.standard_error, rel=1e-4)
+    assert perplexity.as_dict()["mde"] == perplexity.mde
+    assert "| can tell" in run_markdown(result)
+    assert "80% power" in run_page(result)
 
 
 def test_runs_of_different_suites_cannot_be_compared(run):
