@@ -162,18 +162,29 @@ def test_a_run_compared_with_itself_shows_no_difference(run):
         assert difference.verdict == "no clear difference"
 
 
-def test_a_better_run_is_called_better(tiny, tmp_path):
-    # ten of ten prompts the same way: p is 2 of 1,024, and six times that by Holm
-    run_suite(SMOKE, tiny, tmp_path, seed=1, limit=10, settings={"temperature": 1.0})
-    a, b = read_run(tmp_path), read_run(tmp_path)
+def with_likelier_texts(run, times: int):
+    """A run with as many copies of its records, and one whose texts are likelier."""
+    a, b = read_run(run), read_run(run)
+    for result in (a, b):
+        result.records[:] = [
+            {**record, "id": f"{record['id']}-{copy}"}
+            for copy in range(times)
+            for record in result.records
+        ]
     for record in b.records:
         if record["nll"]:
             record["nll"] *= 0.9
+    return a, b
+
+
+def test_a_better_run_is_called_better(run):
+    a, b = with_likelier_texts(run, 2)
     [perplexity] = [d for d in compare(a, b) if d.name == "perplexity"]
     assert perplexity.difference
     assert perplexity.difference < 0
-    assert perplexity.p_value == pytest.approx(2 / 1024)
-    assert perplexity.p_adjusted == pytest.approx(6 * 2 / 1024)
+    assert perplexity.n == 10
+    assert perplexity.p_value == pytest.approx(2 / 2**10)  # all ten the same way
+    assert perplexity.p_adjusted == pytest.approx(6 * 2 / 2**10)
     assert perplexity.verdict == "better"
     assert (perplexity.mde or 0) > 0
     kept = perplexity.as_dict()
@@ -181,15 +192,13 @@ def test_a_better_run_is_called_better(tiny, tmp_path):
 
 
 def test_what_is_clear_alone_is_not_when_six_scores_are_looked_at(run):
-    a, b = read_run(run), read_run(run)
-    for record in b.records:
-        if record["nll"]:
-            record["nll"] *= 0.9
+    a, b = with_likelier_texts(run, 1)
     [perplexity] = [d for d in compare(a, b) if d.name == "perplexity"]
     assert perplexity.ci95
     assert perplexity.ci95[1] < 0
-    assert perplexity.p_value == pytest.approx(2 / 2**6)
-    assert perplexity.p_adjusted == pytest.approx(6 * 2 / 2**6)
+    assert perplexity.n == 5
+    assert perplexity.p_value == pytest.approx(2 / 2**5)
+    assert perplexity.p_adjusted == pytest.approx(6 * 2 / 2**5)
     assert perplexity.verdict == "no clear difference"
 
 
