@@ -1,4 +1,4 @@
-"""`python -m evals list | run | report | compare`: scores with intervals, from a script."""
+"""`python -m evals list | run | report | compare | table`: scores with intervals, from a script."""
 
 from __future__ import annotations
 
@@ -81,7 +81,14 @@ def build_parser() -> argparse.ArgumentParser:
     comparing.add_argument("b", type=Path, help="folder of the second run")
     comparing.set_defaults(run=run_compare)
 
-    for command in (listing, running, report, comparing):
+    tabling = commands.add_parser("table", help="one table over several runs")
+    tabling.add_argument(
+        "paths", type=Path, nargs="+", metavar="RUN",
+        help="folder of a run or of a group's runs, or results of lm-evaluation-harness",
+    )  # fmt: skip
+    tabling.set_defaults(run=run_table)
+
+    for command in (listing, running, report, comparing, tabling):
         command.add_argument(
             "--json", action="store_true", help="one JSON object on standard output"
         )
@@ -247,6 +254,17 @@ def run_compare(options: argparse.Namespace) -> None:
     print(f"A: {options.a} ({a.manifest['model']})\nB: {options.b} ({b.manifest['model']})\n")
     print(markdown_table(DIFFERENCE_HEADER, difference_rows(differences)))
     print(f"\n{TOLD_PAIRED}")
+
+
+def run_table(options: argparse.Namespace) -> None:
+    from evals.reports.leaderboard import HEADER, entry_rows, read_entries
+    from evals.reports.tables import markdown_table
+
+    entries = read_entries(options.paths)
+    if options.json:
+        print_json({"scores": [entry.as_dict() for entry in entries]})
+    else:
+        print(markdown_table(HEADER, entry_rows(entries)))
 
 
 def main(arguments: list[str]) -> None:

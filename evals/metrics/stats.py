@@ -292,6 +292,14 @@ def permutation_p(a: Rows, b: Rows, aggregate: str) -> float:
     return float(result.pvalue)
 
 
+def normal_interval(value: float, standard_error: float) -> Interval:
+    """Of a value whose error is known."""
+    half = 1.96 * standard_error
+    return Interval(
+        ci95=(value - half, value + half), method="normal", standard_error=standard_error or None
+    )
+
+
 def normal_test(value: float, interval: Interval | None) -> Paired:
     """A difference that only has a standard error; its p-value is of the normal distribution."""
     error = interval.standard_error if interval else None
