@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from evals.metrics import MetricUse, load_metric
 from evals.metrics.stats import AGGREGATES, OF_SUMS, RESAMPLES, bootstrap_ci, paired_difference
 from evals.metrics.translation import CorpusUse, LossUse, statistics
+from evals.suites import SUITES
 from tests.evals.test_metrics import golden
 
 CORPUS = ("chrf_pp", "chrf_pp_caseless", "bleu", "ter")
@@ -27,6 +30,36 @@ def test_corpus_scores_are_those_of_sacrebleu(name):
         references = as_json(case["references"])
         result = load_metric(name).compute(predictions=case["predictions"], references=references)
         assert result["value"] == pytest.approx(case["value"], abs=1e-6)
+
+
+def test_scores_of_our_own_sentences_are_those_of_the_sacrebleu_command(tmp_path):
+    """All of English to German, each second word left out, against both references."""
+    everyday = SUITES["translation-everyday"]
+    records = [
+        record(
+            sample.id, " ".join(sample.references[0].split()[::2]),
+            references=list(sample.references), category=sample.category,
+        )
+        for sample in everyday.samples() if sample.category == "en-de"
+    ]  # fmt: skip
+    assert len(records) == 300
+    columns = {"hyp": [r["output"] for r in records]}
+    columns |= {f"ref{n}": [r["sample"]["references"][n] for r in records] for n in (0, 1)}
+    for name, lines in columns.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n", "utf-8")
+    command = [sys.executable, "-m", "sacrebleu", "ref0", "ref1", "-i", "hyp", "-m", "bleu", "chrf",
+               "ter", "--chrf-word-order", "2", "-f", "json", "-w", "6"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    told = {row["name"]: row for row in json.loads(done.stdout)}
+    for metric, name in (("bleu", "BLEU"), ("chrf_pp", "chrF2++"), ("ter", "TER")):
+        [use] = [use for use in everyday.metrics if use.name == f"{metric}_en-de"]
+        score = use.score(records)
+        assert score.value == pytest.approx(told[name]["score"], abs=1e-5)
+        assert score.n_scored == 300
+        fields = told[name]["signature"].split("|")
+        assert f"version:{fields[-1].removeprefix('version:')}" in score.signature
+        ours = score.signature.partition("|sacrebleu(")[2].partition(")")[0].split("|")
+        assert set(fields) <= set(ours)
 
 
 def test_a_loss_is_the_difference_of_two_corpus_scores():
