@@ -14,7 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evals.metrics.stats import AGGREGATES, Interval, Paired, Score, bootstrap_ci, paired_test
+from evals.metrics.stats import (
+    AGGREGATES,
+    Interval,
+    Paired,
+    Score,
+    bootstrap_ci,
+    paired_test,
+    summed_by_cluster,
+)
 from mtgen.errors import UnknownNameError
 
 FOLDER = Path(__file__).parent
@@ -167,6 +175,11 @@ FOR_EXTRACT = ("of", "lang", *CHOOSE)
 """Options that choose what is taken from a record, or which records; the metric is not told."""
 
 
+def clusters_of(records: Sequence[Record]) -> dict[str, str]:
+    """What each sample is drawn together with, by its id: all translations of one text."""
+    return {r["id"]: r["sample"].get("text") or r["id"] for r in records}
+
+
 @dataclass(frozen=True, kw_only=True)
 class MetricUse:
     """A metric as a suite uses it."""
@@ -234,7 +247,9 @@ class MetricUse:
         parts, n_unscored = self.parts(records)
         aggregate = load_metric(self.metric).aggregate
         rows = list(parts.values())
-        interval = bootstrap_ci(rows, aggregate) if rows else None
+        clusters = clusters_of(records)
+        drawn = summed_by_cluster(rows, [clusters[name] for name in parts], aggregate)
+        interval = bootstrap_ci(*drawn) if rows else None
         value = AGGREGATES[aggregate](rows) if rows else None
         return self._as_score(value, interval, len(rows), n_unscored)
 
@@ -272,5 +287,9 @@ class MetricUse:
         rows_a, rows_b = [parts_a[n] for n in common], [parts_b[n] for n in common]
         aggregate = load_metric(self.metric).aggregate
         combine = AGGREGATES[aggregate]
-        difference = paired_test(rows_a, rows_b, aggregate)
+        clusters = clusters_of(a)
+        together = [clusters[name] for name in common]
+        drawn_a, of_clusters = summed_by_cluster(rows_a, together, aggregate)
+        drawn_b, _ = summed_by_cluster(rows_b, together, aggregate)
+        difference = paired_test(drawn_a, drawn_b, of_clusters)
         return combine(rows_a), combine(rows_b), difference, len(common), n_left_out

@@ -167,10 +167,11 @@ def with_likelier_texts(run, times: int):
     a, b = read_run(run), read_run(run)
     for result in (a, b):
         result.records[:] = [
-            {**record, "id": f"{record['id']}-{copy}"}
+            {**record, "id": f"{record['id']}-{copy}",
+             "sample": record["sample"] | {"text": f"{record['id']}, {copy}"}}
             for copy in range(times)
             for record in result.records
-        ]
+        ]  # fmt: skip
     for record in b.records:
         if record["nll"]:
             record["nll"] *= 0.9
