@@ -1,10 +1,10 @@
-"""`python -m evals list | run | report | compare`: scores with intervals, from a script."""
+"""`python -m evals list | run | report | compare | table`: scores with intervals, from a script."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,12 +35,15 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
 
     listing = commands.add_parser("list", help="suites that can be run")
+    listing.add_argument(
+        "--coverage", action="store_true", help="which suite looks at which of HEIM's aspects"
+    )
     listing.set_defaults(run=run_list)
 
     running = commands.add_parser("run", help="run a suite; resumes a run that was killed")
     running.add_argument(
         "--suite", required=True, metavar="NAME",
-        help="name from 'list'; 'choice', 'image' or 'translation' for all suites of that kind",
+        help="name of a suite or a group from 'list'; 'standard' is all aspects in half an hour",
     )  # fmt: skip
     running.add_argument("--out", type=Path, help="the run's folder; default runs/SUITE-TIME")
     running.add_argument(
@@ -76,12 +79,30 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, help="where to write; default the run's folder")
     report.set_defaults(run=run_report)
 
+    for command in (running, report):
+        command.add_argument(
+            "--push", metavar="REPO",
+            help="send manifest, records, pictures, scores and report to this dataset repository "
+            "of the Hub (owner/name), which is made, private, where there is none",
+        )  # fmt: skip
+        command.add_argument(
+            "--push-model", metavar="REPO",
+            help="beside --push: the suite's first score as .eval_results of this model repository",
+        )  # fmt: skip
+
     comparing = commands.add_parser("compare", help="paired differences between two runs")
     comparing.add_argument("a", type=Path, help="folder of the first run")
     comparing.add_argument("b", type=Path, help="folder of the second run")
     comparing.set_defaults(run=run_compare)
 
-    for command in (listing, running, report, comparing):
+    tabling = commands.add_parser("table", help="one table over several runs")
+    tabling.add_argument(
+        "paths", type=Path, nargs="+", metavar="RUN",
+        help="folder of a run or of a group's runs, or results of lm-evaluation-harness",
+    )  # fmt: skip
+    tabling.set_defaults(run=run_table)
+
+    for command in (listing, running, report, comparing, tabling):
         command.add_argument(
             "--json", action="store_true", help="one JSON object on standard output"
         )
@@ -90,32 +111,53 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_list(options: argparse.Namespace) -> None:
     from evals.reports.tables import markdown_table
-    from evals.suites import SUITES
+    from evals.suites import GROUPS, SUITES
+    from evals.suites.coverage import coverage_rows
+    from evals.suites.groups import minutes
 
-    rows = [
-        {
-            "suite": suite.name,
-            "aspect": suite.aspect,
-            "task": suite.task,
-            "samples": suite.num_samples(),
-            "minutes": suite.minutes,
-            "licence": suite.licence,
-            "description": suite.description,
-        }
-        for suite in SUITES.values()
-    ]
-    if options.json:
-        print_json({"suites": rows})
+    if options.coverage:
+        tables = {"aspects": coverage_rows()}
     else:
+        suites = [
+            {
+                "suite": suite.name,
+                "aspect": suite.aspect,
+                "task": suite.task,
+                "samples": suite.num_samples(),
+                "minutes": suite.minutes,
+                "licence": suite.licence,
+                "description": suite.description,
+            }
+            for suite in SUITES.values()
+        ]
+        groups = [
+            {
+                "group": name,
+                "minutes": round(sum(map(minutes, members))),
+                "suites": ", ".join(
+                    suite.name + (f" ({suite.drawn})" if suite.drawn else "") for suite in members
+                ),
+            }
+            for name, members in GROUPS.items()
+        ]
+        tables = {"suites": suites, "groups": groups}
+    if options.json:
+        print_json(tables)
+        return
+    shown = []
+    for rows in tables.values():
         cells = [["–" if cell is None else str(cell) for cell in row.values()] for row in rows]
-        print(markdown_table(list(rows[0]), cells))
+        shown.append(markdown_table(list(rows[0]), cells))
+    print(*shown, sep="\n\n")
 
 
 def run_run(options: argparse.Namespace) -> None:
+    from evals.reports.hub import check_push
     from evals.runner.run import check_limit, run_suite
     from evals.suites import GROUPS, OutsideSuite, find_suites
 
     suites = find_suites(options.suite)
+    check_push(options.push, options.push_model)
     if options.data is not None:
         if not any(isinstance(suite, OutsideSuite) for suite in suites):
             raise SettingError(
@@ -143,7 +185,7 @@ def run_run(options: argparse.Namespace) -> None:
         run_suite(
             suite, pipeline, folder, seed=options.seed, limit=options.limit, settings=settings
         )
-        shown.append(show_run(folder, options.json))
+        shown.append(show_run(folder, options.json) | push_run(folder, options))
     if options.json:
         print_json({"folder": str(out), "runs": shown} if is_group else shown[0])
 
@@ -208,10 +250,24 @@ def show_run(folder: Path, as_json: bool) -> dict:
     return {"folder": str(folder), **result.manifest, "scores": scores}
 
 
+def push_run(folder: Path, options: argparse.Namespace) -> dict:
+    """Sends a run to the Hub where that was asked for; where it went."""
+    from evals.reports.hub import push
+    from evals.reports.tables import read_run
+
+    if options.push is None:
+        return {}
+    made = push(read_run(folder), options.push, options.push_model)
+    print("sent to " + ", ".join(made), file=sys.stderr)
+    return {"pushed": made}
+
+
 def run_report(options: argparse.Namespace) -> None:
+    from evals.reports.hub import check_push
     from evals.reports.page import run_page
     from evals.reports.tables import read_run, run_markdown
 
+    check_push(options.push, options.push_model)
     result = read_run(options.folder)
     out = options.out or options.folder
     files = {"report.html": run_page(result), "report.md": run_markdown(result)}
@@ -222,8 +278,9 @@ def run_report(options: argparse.Namespace) -> None:
     except OSError as error:
         raise CacheWriteError(f"cannot write to {out}: {error.strerror}") from error
     paths = [str(out / name) for name in files]
+    pushed = push_run(options.folder, options)
     if options.json:
-        print_json({"files": paths})
+        print_json({"files": paths} | pushed)
     else:
         print("\n".join(paths))
 
@@ -231,6 +288,7 @@ def run_report(options: argparse.Namespace) -> None:
 def run_compare(options: argparse.Namespace) -> None:
     from evals.reports.tables import (
         DIFFERENCE_HEADER,
+        TOLD_PAIRED,
         compare,
         difference_rows,
         markdown_table,
@@ -240,11 +298,23 @@ def run_compare(options: argparse.Namespace) -> None:
     a, b = read_run(options.a), read_run(options.b)
     differences = compare(a, b)
     if options.json:
-        rows = [{**asdict(d), "verdict": d.verdict} for d in differences]
+        rows = [difference.as_dict() for difference in differences]
         print_json({"a": str(options.a), "b": str(options.b), "differences": rows})
         return
     print(f"A: {options.a} ({a.manifest['model']})\nB: {options.b} ({b.manifest['model']})\n")
     print(markdown_table(DIFFERENCE_HEADER, difference_rows(differences)))
+    print(f"\n{TOLD_PAIRED}")
+
+
+def run_table(options: argparse.Namespace) -> None:
+    from evals.reports.leaderboard import HEADER, entry_rows, read_entries
+    from evals.reports.tables import markdown_table
+
+    entries = read_entries(options.paths)
+    if options.json:
+        print_json({"scores": [entry.as_dict() for entry in entries]})
+    else:
+        print(markdown_table(HEADER, entry_rows(entries)))
 
 
 def main(arguments: list[str]) -> None:

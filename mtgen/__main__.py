@@ -1,4 +1,4 @@
-"""`python -m mtgen text | translate | image | verify | keys | bench`: the model in the shell."""
+"""`python -m mtgen text | translate | image | verify | keys | bench | export`: in the shell."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_verify(commands)
     add_keys(commands)
+    add_export(commands)
 
     bench = commands.add_parser(
         "bench",
@@ -186,6 +187,21 @@ def add_keys(commands: argparse._SubParsersAction) -> None:
     keys.add_argument("--host", metavar="NAME", help="add: whose key it is")
     keys.add_argument("--json", action="store_true", help="one JSON object on standard output")
     keys.set_defaults(run=run_keys)
+
+
+def add_export(commands: argparse._SubParsersAction) -> None:
+    """The command `export`."""
+    export = commands.add_parser(
+        "export",
+        help="write the trunk as a folder for transformers",
+        description="Writes the trunk, without its experts, in the layout of save_pretrained().",
+    )
+    export.add_argument("out", type=Path, metavar="DIR", help="a new or empty folder")
+    export.add_argument(
+        "--dtype", choices=("float32", "bfloat16"), default="float32", help="of the weights"
+    )
+    export.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    export.set_defaults(run=run_export)
 
 
 def run_text(options: argparse.Namespace) -> None:
@@ -471,6 +487,17 @@ def run_bench(options: argparse.Namespace) -> None:
         print_json(result)
     else:
         print(module.table(result))
+
+
+def run_export(options: argparse.Namespace) -> None:
+    from mtgen.model.export import export
+    from mtgen.model.trunk import find_trunk
+
+    files = export(find_trunk(options.trunk), options.out, options.dtype)
+    if options.json:
+        print_json({"files": [str(path) for path in files]})
+    else:
+        print(*files, sep="\n")
 
 
 def main(arguments: list[str]) -> None:

@@ -19,7 +19,8 @@ MtgenError
 │   └── CorruptedFileError   size, hash or structure is wrong
 ├── KeyFileError             keys of marks that cannot be read or written
 ├── CacheWriteError          disk full or not writable
-└── RecordsError             an eval run on disk that cannot be read or resumed
+├── RecordsError             an eval run on disk that cannot be read or resumed
+└── HubError                 results that cannot be sent to the Hub
 
 Each message is one sentence: what was wrong, what was found, what would work.
 """
@@ -114,6 +115,10 @@ class CacheWriteError(MtgenError):
 
 class RecordsError(MtgenError):
     """Records of an eval run cannot be read, or belong to another run."""
+
+
+class HubError(MtgenError):
+    """The Hub cannot be reached, or refuses what is sent to it."""
 
 
 class KeyFileError(MtgenError):

@@ -54,6 +54,7 @@ def share(name: str, hits: Mapping[str, Sequence[float]], signature: str) -> Sco
         name=name,
         value=AGGREGATES["ratio"](rows) if rows else None,
         ci95=interval.ci95 if interval else None,
+        standard_error=interval.standard_error if interval else None,
         n_scored=int(sum(n for _, n in rows)),
         n_unscored=0,
         unit="share of pictures",

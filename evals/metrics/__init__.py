@@ -14,7 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from evals.metrics.stats import AGGREGATES, Interval, Score, bootstrap_ci, paired_difference
+from evals.metrics.stats import (
+    AGGREGATES,
+    Interval,
+    Paired,
+    Score,
+    bootstrap_ci,
+    paired_test,
+    summed_by_cluster,
+)
 from mtgen.errors import UnknownNameError
 
 FOLDER = Path(__file__).parent
@@ -201,8 +209,9 @@ FOR_EXTRACT = ("of", "lang", *CHOOSE)
 """Options that choose what is taken from a record, or which records; the metric is not told."""
 
 
-Paired = tuple[float, tuple[float, float] | None]
-"""A difference and its 95% interval."""
+def clusters_of(records: Sequence[Record]) -> dict[str, str]:
+    """What each sample is drawn together with, by its id: all translations of one text."""
+    return {r["id"]: r["sample"].get("text") or r["id"] for r in records}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +281,9 @@ class MetricUse:
         parts, n_unscored = self.parts(records)
         aggregate = load_metric(self.metric).aggregate
         rows = list(parts.values())
-        interval = bootstrap_ci(rows, aggregate) if rows else None
+        clusters = clusters_of(records)
+        drawn = summed_by_cluster(rows, [clusters[name] for name in parts], aggregate)
+        interval = bootstrap_ci(*drawn) if rows else None
         value = AGGREGATES[aggregate](rows) if rows else None
         return self._as_score(value, interval, len(rows), n_unscored)
 
@@ -289,6 +300,7 @@ class MetricUse:
             unit=self.unit,
             higher_is_better=self.higher_is_better,
             signature=self.signature() + (f"|ci:{interval.method}" if interval else ""),
+            standard_error=interval.standard_error if interval else None,
         )
 
     def paired(
@@ -297,7 +309,7 @@ class MetricUse:
         """Both runs over the samples that both scored.
 
         Returns:
-            Score of A, of B, the difference B - A with its interval, samples, samples left out;
+            Score of A, of B, the difference B - A with its test, samples, samples left out;
             None where no sample was scored in both.
         """
         parts_a, n_unscored = self.parts(a)
@@ -309,5 +321,9 @@ class MetricUse:
         rows_a, rows_b = [parts_a[n] for n in common], [parts_b[n] for n in common]
         aggregate = load_metric(self.metric).aggregate
         combine = AGGREGATES[aggregate]
-        difference = paired_difference(rows_a, rows_b, aggregate)
+        clusters = clusters_of(a)
+        together = [clusters[name] for name in common]
+        drawn_a, of_clusters = summed_by_cluster(rows_a, together, aggregate)
+        drawn_b, _ = summed_by_cluster(rows_b, together, aggregate)
+        difference = paired_test(drawn_a, drawn_b, of_clusters)
         return combine(rows_a), combine(rows_b), difference, len(common), n_left_out

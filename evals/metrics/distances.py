@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from evals.metrics import MetricUse, Paired, Record, load_metric
-from evals.metrics.stats import Interval, Score, jackknife_ci
+from evals.metrics import MetricUse, Record, load_metric
+from evals.metrics.stats import Interval, Paired, Score, jackknife_ci, normal_test
 
 NUM_GROUPS = 20
 """Of samples left out together for an interval: refitting without each sample would be slow."""
@@ -51,7 +51,7 @@ class DistanceUse(MetricUse):
             return None if first is None or second is None else second - first
 
         value, interval = _with_interval(difference, common)
-        paired = None if value is None else (value, interval.ci95 if interval else None)
+        paired = None if value is None else normal_test(value, interval)
         return of(inputs_a, common), of(inputs_b, common), paired, len(common), left_out
 
     def _distance(self) -> Callable[[list[str]], float | None]:

@@ -1,16 +1,25 @@
-"""Scores with intervals: bootstrap over samples, paired differences."""
+"""Scores with intervals: bootstrap over samples, paired differences and tests, power."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 RESAMPLES = 2000
+PERMUTATIONS = 9999
 SEED = 20261123
+ALPHA = 0.05
+POWER = 0.8
+Z95 = NormalDist().inv_cdf(1 - ALPHA / 2)
+"""1.96: standard errors on each side of a 95% interval."""
+Z_POWER = NormalDist().inv_cdf(POWER)
+"""0.84: what must be added to them for the difference to be found in 80 of 100 runs."""
 
 Rows = Sequence[Sequence[float]]
 """Per sample, the parts of its score."""
@@ -31,10 +40,17 @@ class Score:
     higher_is_better: bool
     signature: str
     """Enough to reproduce the number."""
+    standard_error: float | None = None
+    """Of the value, in `unit`; None where none could be had."""
+
+    @property
+    def mde(self) -> float | None:
+        """Least difference from an independent run of as many samples that would be found."""
+        return detectable(self.standard_error, num_runs=2)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
-        return asdict(self)
+        return asdict(self) | {"mde": self.mde}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +59,40 @@ class Interval:
 
     ci95: tuple[float, float]
     method: str
+    standard_error: float | None = None
+    """None where nothing varies."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Score of B less score of A over the same samples."""
+
+    value: float
+    ci95: tuple[float, float] | None
+    """None for fewer than two samples."""
+    standard_error: float | None
+    p_value: float | None
+    """Two-sided, of this one metric."""
+
+    @property
+    def mde(self) -> float | None:
+        """Least difference that such a comparison would find."""
+        return detectable(self.standard_error)
+
+
+def detectable(standard_error: float | None, num_runs: int = 1) -> float | None:
+    """Minimum detectable effect: found in 80 of 100 runs by a two-sided test at 5%.
+
+    Args:
+        standard_error: Of a paired difference, or of one run's score.
+        num_runs: 2 where the error is of one run's score and an independent run of the same size
+            stands against it: errors add in squares.
+
+    Source: arXiv:2411.00640, on power analysis; why to say it at all, arXiv:2010.06595.
+    """
+    if not standard_error:
+        return None
+    return (Z95 + Z_POWER) * math.sqrt(num_runs) * standard_error
 
 
 def _mean(parts: np.ndarray) -> np.ndarray:
@@ -149,6 +199,29 @@ AGGREGATES: dict[str, Callable[[Rows], float]] = {name: _aggregate(name) for nam
 """How per-sample parts become one number, by name."""
 
 
+ADDITIVE = {"mean": "ratio", "ratio": "ratio", "ratio_difference": "ratio_difference",
+            "exp_ratio": "exp_ratio"} | {name: name for name in OF_SUMS}  # fmt: skip
+"""Scores that are the same from sums over clusters of samples, and by which aggregate."""
+
+
+def summed_by_cluster(rows: Rows, clusters: Sequence[Hashable], aggregate: str) -> tuple[Rows, str]:
+    """One row for each cluster, with its samples' parts added up, and how such rows combine.
+
+    Samples of one cluster, such as one text in three languages, rise and fall together; counted as
+    independent they would make intervals too narrow. Where no two samples share a cluster, and for
+    scores that are no sums (medians, correlations), nothing changes.
+
+    Source: clustered standard errors, arXiv:2411.00640.
+    """
+    if len(set(clusters)) == len(rows) or aggregate not in ADDITIVE:
+        return rows, aggregate
+    sums: dict[Hashable, np.ndarray] = {}
+    for row, cluster in zip(rows, clusters, strict=True):
+        parts = np.asarray([*row, 1.0] if aggregate == "mean" else row, np.float64)
+        sums[cluster] = sums.get(cluster, 0.0) + parts
+    return [list(map(float, parts)) for parts in sums.values()], ADDITIVE[aggregate]
+
+
 def _wilson_margin(value: float, n: int) -> tuple[float, float]:
     """Interval of a difference of shares that was the same in all of `n` samples."""
     low, _ = _wilson(n, n)
@@ -167,17 +240,14 @@ def bootstrap_ci(rows: Rows, aggregate: str) -> Interval | None:
         return None
     parts = np.asarray(rows, np.float64).T
     if aggregate == "mean" and _is_binary(parts) and np.all(parts[0] == parts[0][0]):
-        return Interval(ci95=_wilson(int(parts[0].sum()), len(rows)), method="wilson")
+        return _wilson_interval(_wilson(int(parts[0].sum()), len(rows)))
     if aggregate == "ratio" and (np.all(parts[0] == parts[1]) or not parts[0].any()):
         passed = len(rows) if parts[0].any() else 0  # samples count, however much is in each
-        return Interval(ci95=_wilson(passed, len(rows)), method="wilson")
-    if aggregate in OF_SUMS:
-        return Interval(ci95=_percentiles_of_sums(parts, OF_SUMS[aggregate]), method=_method())
-    low, high = _percentiles(parts, _VECTORISED[aggregate])
-    if aggregate == "ratio_difference" and low == high:
-        value = AGGREGATES[aggregate](rows)
-        return Interval(ci95=_wilson_margin(value, len(rows)), method="wilson")
-    return Interval(ci95=(low, high), method=_method())
+        return _wilson_interval(_wilson(passed, len(rows)))
+    interval = _bootstrap(parts, aggregate)
+    if aggregate == "ratio_difference" and interval.ci95[0] == interval.ci95[1]:
+        return _wilson_interval(_wilson_margin(AGGREGATES[aggregate](rows), len(rows)))
+    return interval
 
 
 def paired_difference(a: Rows, b: Rows, aggregate: str) -> tuple[float, tuple[float, float] | None]:
@@ -186,27 +256,102 @@ def paired_difference(a: Rows, b: Rows, aggregate: str) -> tuple[float, tuple[fl
     Returns:
         The difference and its 95% paired bootstrap interval, None for fewer than two samples.
     """
+    value, interval = _paired_interval(a, b, aggregate)
+    return value, interval.ci95 if interval else None
+
+
+def paired_test(a: Rows, b: Rows, aggregate: str) -> Paired:
+    """The same, with standard error and p-value."""
+    value, interval = _paired_interval(a, b, aggregate)
+    if interval is None:
+        return Paired(value=value, ci95=None, standard_error=None, p_value=None)
+    return Paired(
+        value=value, ci95=interval.ci95, standard_error=interval.standard_error,
+        p_value=permutation_p(a, b, aggregate),
+    )  # fmt: skip
+
+
+def _paired_interval(a: Rows, b: Rows, aggregate: str) -> tuple[float, Interval | None]:
     parts_a, parts_b = np.asarray(a, np.float64).T, np.asarray(b, np.float64).T
-    combine = _VECTORISED[aggregate]
-    width = len(parts_a)
-
-    def difference(parts: np.ndarray) -> np.ndarray:
-        return combine(parts[width:]) - combine(parts[:width])
-
-    both = np.concatenate([parts_a, parts_b])
-    value = float(difference(both))
+    value = float(_VECTORISED[aggregate](parts_b) - _VECTORISED[aggregate](parts_a))
     if len(a) < 2:
         return value, None
-    if aggregate in OF_SUMS:
-        of_sums = OF_SUMS[aggregate]
-        return value, _percentiles_of_sums(
-            both, lambda sums: of_sums(sums[width:]) - of_sums(sums[:width])
-        )
+    interval = _bootstrap(np.concatenate([parts_a, parts_b]), aggregate, is_paired=True)
     shares = aggregate in ("ratio", "ratio_difference") or (
         aggregate == "mean" and _is_binary(parts_a) and _is_binary(parts_b)
     )
-    low, high = _percentiles(both, difference)
-    return value, _wilson_margin(value, len(a)) if shares and low == high else (low, high)
+    if shares and interval.ci95[0] == interval.ci95[1]:
+        return value, _wilson_interval(_wilson_margin(value, len(a)))
+    return value, interval
+
+
+def permutation_p(a: Rows, b: Rows, aggregate: str) -> float:
+    """Two-sided p-value of the difference between two runs of the same samples.
+
+    If the runs are alike, each sample's two answers could as well be the other way round; so whole
+    samples change sides at random, with all their parts (a prompt with all its pictures), and the
+    scores are computed anew. All ways are tried where there are no more than PERMUTATIONS.
+
+    Source: `scipy.stats.permutation_test`; of scores of a corpus, as "approximate randomization",
+    Riezler and Maxwell 2005.
+    """
+    from scipy.stats import permutation_test
+
+    parts_a, parts_b = np.asarray(a, np.float64).T, np.asarray(b, np.float64).T
+
+    def difference(sides: np.ndarray, axis: int = -1) -> np.ndarray:
+        stay = np.moveaxis(sides, axis, -1) > 0
+        if aggregate in OF_SUMS:  # sums are enough: one matrix product instead of all samples
+            first = (parts_b.sum(-1) + stay @ (parts_a - parts_b).T).T
+            both = (parts_a + parts_b).sum(-1).reshape(-1, *[1] * (first.ndim - 1))
+            return OF_SUMS[aggregate](both - first) - OF_SUMS[aggregate](first)
+        shape = (len(parts_a), *[1] * (stay.ndim - 1), parts_a.shape[1])
+        x, y = parts_a.reshape(shape), parts_b.reshape(shape)
+        combine = _VECTORISED[aggregate]
+        return combine(np.where(stay, y, x)) - combine(np.where(stay, x, y))
+
+    result = permutation_test(
+        (np.ones(parts_a.shape[1]),),
+        difference,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        batch=1000,
+        rng=np.random.default_rng(SEED),
+    )
+    return float(result.pvalue)
+
+
+def normal_interval(value: float, standard_error: float) -> Interval:
+    """Of a value whose error is known."""
+    half = 1.96 * standard_error
+    return Interval(
+        ci95=(value - half, value + half), method="normal", standard_error=standard_error or None
+    )
+
+
+def normal_test(value: float, interval: Interval | None) -> Paired:
+    """A difference that only has a standard error; its p-value is of the normal distribution."""
+    error = interval.standard_error if interval else None
+    p_value = None if interval is None else 1.0
+    if error:
+        p_value = 2 * NormalDist().cdf(-abs(value) / error)
+    ci95 = interval.ci95 if interval else None
+    return Paired(value=value, ci95=ci95, standard_error=error, p_value=p_value)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """p-values adjusted for their number, whatever their dependence; None stays and is not counted.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    adjusted: list[float | None] = [None] * len(p_values)
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - rank) * p))
+        adjusted[place] = highest
+    return adjusted
 
 
 def jackknife_ci(value: float, left_out: Sequence[float]) -> Interval | None:
@@ -223,7 +368,10 @@ def jackknife_ci(value: float, left_out: Sequence[float]) -> Interval | None:
         return None
     spread = np.asarray(left_out, np.float64)
     error = math.sqrt((n - 1) / n * float(((spread - spread.mean()) ** 2).sum()))
-    return Interval(ci95=(value - 1.96 * error, value + 1.96 * error), method=f"jackknife{n}")
+    half = 1.96 * error
+    return Interval(
+        ci95=(value - half, value + half), method=f"jackknife{n}", standard_error=error or None
+    )
 
 
 def _is_binary(parts: np.ndarray) -> bool:
@@ -237,9 +385,36 @@ def _wilson(num_passed: int, n: int) -> tuple[float, float]:
     return float(limits.low), float(limits.high)
 
 
-def _percentiles(
+def _wilson_interval(ci95: tuple[float, float]) -> Interval:
+    """Its error is that of a normal interval as wide."""
+    return Interval(ci95=ci95, method="wilson", standard_error=(ci95[1] - ci95[0]) / (2 * Z95))
+
+
+def _bootstrap(parts: np.ndarray, aggregate: str, is_paired: bool = False) -> Interval:
+    """Percentile interval and standard error.
+
+    Args:
+        parts: Of each sample, [parts, samples]; of A and then of B where `is_paired`.
+        aggregate: How they become a score.
+        is_paired: Of the score of B less that of A.
+    """
+    width = len(parts) // 2
+
+    def statistic(drawn: np.ndarray) -> np.ndarray:
+        combine = OF_SUMS.get(aggregate) or _VECTORISED[aggregate]
+        return combine(drawn[width:]) - combine(drawn[:width]) if is_paired else combine(drawn)
+
+    drawn = _of_resampled_sums if aggregate in OF_SUMS else _of_resamples
+    values = drawn(parts, statistic)
+    low, high = map(float, np.percentile(values, (2.5, 97.5)))
+    assert not math.isnan(low)
+    error = float(values.std(ddof=1)) if low < high else None
+    return Interval(ci95=(low, high), method=_method(), standard_error=error)
+
+
+def _of_resamples(
     parts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
-) -> tuple[float, float]:
+) -> Float[np.ndarray, " R"]:
     from scipy.stats import bootstrap
 
     result = bootstrap(
@@ -251,20 +426,17 @@ def _percentiles(
         method="percentile",
         rng=np.random.default_rng(SEED),
     )
-    low, high = map(float, result.confidence_interval)
-    assert not math.isnan(low)
-    return low, high
+    return result.bootstrap_distribution
 
 
-def _percentiles_of_sums(
+def _of_resampled_sums(
     parts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
-) -> tuple[float, float]:
+) -> Float[np.ndarray, " R"]:
     """The same bootstrap where sums are enough: one matrix product makes all resamples at once."""
     n = parts.shape[1]
     rng = np.random.default_rng(SEED)
     drawn = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)  # how often each sample is drawn
-    low, high = np.percentile(statistic(parts @ drawn.T.astype(np.float64)), (2.5, 97.5))
-    return float(low), float(high)
+    return statistic(parts @ drawn.T.astype(np.float64))
 
 
 def _method() -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.metrics.stats import Score
-from evals.reports.tables import SCORE_HEADER, Run, score_rows
+from evals.reports.tables import SCORE_HEADER, TOLD, Run, score_rows
 from evals.suites import find_suite
 
 THUMBNAIL_PX = 96
@@ -119,6 +119,7 @@ def run_page(run: Run) -> str:
         suite=suite,
         header=SCORE_HEADER,
         rows=score_rows(run.scores),
+        told=TOLD,
         plots=[plot for plot in (plot_shares(run.scores), plot_speeds(run)) if plot],
         answers=answers,
         drawn=drawn_samples(run),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evals.metrics.stats import Score
+from evals.metrics.stats import ALPHA, Score, holm
 from evals.runner.records import RunFolder
 from evals.suites import find_suite
 from mtgen.errors import RecordsError
@@ -59,17 +59,28 @@ class Difference:
     unit: str
     higher_is_better: bool
     signature: str
+    standard_error: float | None
+    mde: float | None
+    """Least difference that this comparison would find, in `unit`; None where nothing varies."""
+    p_value: float | None
+    """Two-sided, of this metric alone."""
+    p_adjusted: float | None = None
+    """By Holm's method, over all metrics that were compared."""
 
     @property
     def verdict(self) -> str:
-        """`better`, `worse`, or `no clear difference` where the interval holds 0."""
-        if self.ci95 is None or self.ci95[0] <= 0 <= self.ci95[1]:
+        """`better`, `worse`, or `no clear difference` where the adjusted p is 0.05 or more."""
+        if self.difference is None or self.p_adjusted is None or self.p_adjusted >= ALPHA:
             return "no clear difference"
-        return "better" if (self.ci95[0] > 0) == self.higher_is_better else "worse"
+        return "better" if (self.difference > 0) == self.higher_is_better else "worse"
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"verdict": self.verdict}
 
 
 def compare(a: Run, b: Run) -> list[Difference]:
-    """Paired differences, metric by metric.
+    """Paired differences, metric by metric, with p-values that are adjusted for their number.
 
     Raises:
         RecordsError: the runs are of different suites or of different versions of one.
@@ -83,22 +94,28 @@ def compare(a: Run, b: Run) -> list[Difference]:
     differences = []
     for use in find_suite(a.manifest["suite"]).metrics:
         value_a, value_b, paired, n, n_left_out = use.paired(a.records, b.records)
-        value, ci95 = paired or (None, None)
         differences.append(
             Difference(
                 name=use.name,
                 a=value_a,
                 b=value_b,
-                difference=value,
-                ci95=ci95,
+                difference=paired.value if paired else None,
+                ci95=paired.ci95 if paired else None,
                 n=n,
                 n_unscored=n_left_out,
                 unit=use.unit,
                 higher_is_better=use.higher_is_better,
                 signature=use.signature(),
+                standard_error=paired.standard_error if paired else None,
+                mde=paired.mde if paired else None,
+                p_value=paired.p_value if paired else None,
             )
         )
-    return differences
+    adjusted = holm([difference.p_value for difference in differences])
+    return [
+        replace(difference, p_adjusted=p)
+        for difference, p in zip(differences, adjusted, strict=True)
+    ]
 
 
 def number(value: float | None) -> str:
@@ -124,7 +141,7 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
 def score_rows(scores: list[Score]) -> list[list[str]]:
     return [
         [
-            score.name, number(score.value), interval(score.ci95), score.unit,
+            score.name, number(score.value), interval(score.ci95), number(score.mde), score.unit,
             "up" if score.higher_is_better else "down", str(score.n_scored),
             str(score.n_unscored), score.signature,
         ]
@@ -136,21 +153,32 @@ SCORE_HEADER = [
     "score",
     "value",
     "95% interval",
+    "can tell",
     "unit",
     "better",
     "scored",
     "unscored",
     "signature",
 ]
+TOLD = (
+    "'can tell' is the least difference from an independent run of as many samples that would be "
+    "found with 80% power at 5%."
+)
+TOLD_PAIRED = (
+    "'can tell' is the least difference that this comparison would find with 80% power at 5%; the "
+    "adjusted p (Holm) takes the number of scores into account, and the verdict follows it."
+)
 DIFFERENCE_HEADER = [
-    "score", "A", "B", "B - A", "95% interval", "unit", "n", "unscored", "verdict", "signature",
+    "score", "A", "B", "B - A", "95% interval", "can tell", "p", "adjusted p", "unit", "n",
+    "unscored", "verdict", "signature",
 ]  # fmt: skip
 
 
 def difference_rows(differences: list[Difference]) -> list[list[str]]:
     return [
         [
-            d.name, number(d.a), number(d.b), number(d.difference), interval(d.ci95), d.unit,
+            d.name, number(d.a), number(d.b), number(d.difference), interval(d.ci95),
+            number(d.mde), number(d.p_value), number(d.p_adjusted), d.unit,
             str(d.n), str(d.n_unscored), d.verdict, d.signature,
         ]
         for d in differences
@@ -167,4 +195,4 @@ def run_markdown(run: Run) -> str:
         f"\n\nPartial: {len(run.records)} of {manifest['num_samples']} samples are done."
     )  # fmt: skip
     table = markdown_table(SCORE_HEADER, score_rows(run.scores))
-    return f"# {manifest['suite']}\n\n{facts}{partial}\n\n{table}\n"
+    return f"# {manifest['suite']}\n\n{facts}{partial}\n\n{table}\n\n{TOLD}\n"

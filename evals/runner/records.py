@@ -15,7 +15,7 @@ RECORDS = "records.jsonl"
 
 IDENTITY = (
     "suite", "suite_sha256", "model", "weights_sha256", "experts_sha256", "seed", "limit",
-    "settings",
+    "drawn", "settings",
 )  # fmt: skip
 """What must be equal for a run to be resumed."""
 

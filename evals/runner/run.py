@@ -172,7 +172,7 @@ def run_suite(
         SettingError: a limit below 1.
     """
     check_limit(limit)
-    everything = suite.samples()
+    everything = suite.chosen()
     samples: list[Sample] = []
     for kind in dict.fromkeys(map(type, everything)):
         samples += [s for s in everything if type(s) is kind][:limit]
@@ -192,6 +192,7 @@ def run_suite(
             "weights_sha256": pipeline.weights_sha256(),
             "seed": seed,
             "limit": limit,
+            "drawn": suite.drawn,
             "settings": settings or {},
             "num_samples": len(samples),
             "mtgen": __version__,

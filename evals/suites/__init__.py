@@ -12,18 +12,14 @@ from evals.suites.base import (
     TranslationSample,
 )
 from evals.suites.choice import CHOICE
-from evals.suites.choice import SHIPPED as SHIPPED_CHOICES
+from evals.suites.groups import groups
 from evals.suites.image import IMAGE
 from evals.suites.smoke import SMOKE
 from evals.suites.translation import TRANSLATION
 from mtgen.errors import UnknownNameError
 
 SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *CHOICE, *IMAGE, *TRANSLATION)}
-GROUPS: dict[str, tuple[Suite, ...]] = {
-    "choice": SHIPPED_CHOICES,
-    "image": IMAGE,
-    "translation": TRANSLATION,
-}
+GROUPS: dict[str, tuple[Suite, ...]] = groups(SUITES)
 """Suites that run one after the other under one name."""
 
 __all__ = [

@@ -121,6 +121,8 @@ class Suite:
     minutes: float
     """On two CPU cores, about."""
     metrics: tuple[MetricUse, ...]
+    drawn: int | None = None
+    """How many samples are asked, where a group takes a part of them; see `chosen`."""
 
     @property
     def checksum(self) -> str:
@@ -143,6 +145,22 @@ class Suite:
             RecordsError: the file is not the frozen one.
         """
         return list(read_samples(frozen_file(self.filename)))
+
+    def chosen(self) -> list[Sample]:
+        """Samples that are asked: all, or the `drawn` whose ids have the least hashes.
+
+        So they are of all kinds however the file is ordered, and always the same; variants of one
+        sample stay together.
+        """
+        samples = self.samples()
+        if self.drawn is None:
+            return samples
+
+        def order(place: int) -> tuple[str, int]:
+            name = getattr(samples[place], "of", None) or samples[place].id
+            return hashlib.sha256(name.encode()).hexdigest(), place
+
+        return [samples[n] for n in sorted(sorted(range(len(samples)), key=order)[: self.drawn])]
 
     def num_samples(self) -> int | None:
         """How many there are; None where that cannot be known here."""

@@ -162,15 +162,55 @@ def test_a_run_compared_with_itself_shows_no_difference(run):
         assert difference.verdict == "no clear difference"
 
 
-def test_a_better_run_is_called_better(run):
+def with_likelier_texts(run, times: int):
+    """A run with as many copies of its records, and one whose texts are likelier."""
     a, b = read_run(run), read_run(run)
+    for result in (a, b):
+        result.records[:] = [
+            {**record, "id": f"{record['id']}-{copy}",
+             "sample": record["sample"] | {"text": f"{record['id']}, {copy}"}}
+            for copy in range(times)
+            for record in result.records
+        ]  # fmt: skip
     for record in b.records:
         if record["nll"]:
             record["nll"] *= 0.9
+    return a, b
+
+
+def test_a_better_run_is_called_better(run):
+    a, b = with_likelier_texts(run, 2)
     [perplexity] = [d for d in compare(a, b) if d.name == "perplexity"]
     assert perplexity.difference
     assert perplexity.difference < 0
+    assert perplexity.n == 10
+    assert perplexity.p_value == pytest.approx(2 / 2**10)  # all ten the same way
+    assert perplexity.p_adjusted == pytest.approx(6 * 2 / 2**10)
     assert perplexity.verdict == "better"
+    assert (perplexity.mde or 0) > 0
+    kept = perplexity.as_dict()
+    assert {"a", "b", "difference", "ci95", "n", "verdict", "mde", "p_adjusted"} <= kept.keys()
+
+
+def test_what_is_clear_alone_is_not_when_six_scores_are_looked_at(run):
+    a, b = with_likelier_texts(run, 1)
+    [perplexity] = [d for d in compare(a, b) if d.name == "perplexity"]
+    assert perplexity.ci95
+    assert perplexity.ci95[1] < 0
+    assert perplexity.n == 5
+    assert perplexity.p_value == pytest.approx(2 / 2**5)
+    assert perplexity.p_adjusted == pytest.approx(6 * 2 / 2**5)
+    assert perplexity.verdict == "no clear difference"
+
+
+def test_a_run_says_what_it_could_tell_apart(run):
+    result = read_run(run)
+    scores = {score.name: score for score in result.scores}
+    perplexity = scores["perplexity"]
+    assert perplexity.mde == pytest.approx(2.8016 * 2**0.5 * perplexity.standard_error, rel=1e-4)
+    assert perplexity.as_dict()["mde"] == perplexity.mde
+    assert "| can tell" in run_markdown(result)
+    assert "80% power" in run_page(result)
 
 
 def test_runs_of_different_suites_cannot_be_compared(run):

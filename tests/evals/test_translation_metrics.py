@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
 from evals.metrics import MetricUse, load_metric
-from evals.metrics.stats import AGGREGATES, OF_SUMS, RESAMPLES, bootstrap_ci, paired_difference
+from evals.metrics.stats import (
+    AGGREGATES,
+    OF_SUMS,
+    RESAMPLES,
+    bootstrap_ci,
+    paired_difference,
+    summed_by_cluster,
+)
 from evals.metrics.translation import CorpusUse, LossUse, statistics
+from evals.suites import SUITES
 from tests.evals.test_metrics import golden
 
 CORPUS = ("chrf_pp", "chrf_pp_caseless", "bleu", "ter")
@@ -27,6 +37,36 @@ def test_corpus_scores_are_those_of_sacrebleu(name):
         references = as_json(case["references"])
         result = load_metric(name).compute(predictions=case["predictions"], references=references)
         assert result["value"] == pytest.approx(case["value"], abs=1e-6)
+
+
+def test_scores_of_our_own_sentences_are_those_of_the_sacrebleu_command(tmp_path):
+    """All of English to German, each second word left out, against both references."""
+    everyday = SUITES["translation-everyday"]
+    records = [
+        record(
+            sample.id, " ".join(sample.references[0].split()[::2]),
+            references=list(sample.references), category=sample.category,
+        )
+        for sample in everyday.samples() if sample.category == "en-de"
+    ]  # fmt: skip
+    assert len(records) == 300
+    columns = {"hyp": [r["output"] for r in records]}
+    columns |= {f"ref{n}": [r["sample"]["references"][n] for r in records] for n in (0, 1)}
+    for name, lines in columns.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n", "utf-8")
+    command = [sys.executable, "-m", "sacrebleu", "ref0", "ref1", "-i", "hyp", "-m", "bleu", "chrf",
+               "ter", "--chrf-word-order", "2", "-f", "json", "-w", "6"]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    told = {row["name"]: row for row in json.loads(done.stdout)}
+    for metric, name in (("bleu", "BLEU"), ("chrf_pp", "chrF2++"), ("ter", "TER")):
+        [use] = [use for use in everyday.metrics if use.name == f"{metric}_en-de"]
+        score = use.score(records)
+        assert score.value == pytest.approx(told[name]["score"], abs=1e-5)
+        assert score.n_scored == 300
+        fields = told[name]["signature"].split("|")
+        assert f"version:{fields[-1].removeprefix('version:')}" in score.signature
+        ours = score.signature.partition("|sacrebleu(")[2].partition(")")[0].split("|")
+        assert set(fields) <= set(ours)
 
 
 def test_a_loss_is_the_difference_of_two_corpus_scores():
@@ -154,3 +194,35 @@ def test_a_loss_pairs_sentences_and_leaves_out_what_was_not_translated():
 def test_repetition_counts_in_translations_too():
     use = MetricUse(metric="repetition", unit="share", higher_is_better=False, options={"n": 4})
     assert use.score([record("1", "la la la la la la")]).value > 0.8  # type: ignore[operator]
+
+
+def test_translations_of_one_text_are_no_independent_samples():
+    use = MetricUse(metric="kept_all", unit="share of texts", higher_is_better=True)
+
+    def records(num_kept: int) -> list[dict]:
+        """20 texts into three languages; the first ones are kept in all three."""
+        return [
+            record(f"{n}-{lang}", "7" if n < num_kept else "none", text=f"{n}: 7", keep=["7"])
+            for n in range(20)
+            for lang in ("fr", "de", "es")
+        ]
+
+    score = use.score(records(12))
+    assert (score.value, score.n_scored) == (0.6, 60)
+    assert score.ci95 == bootstrap_ci([[3.0, 3.0]] * 12 + [[0.0, 3.0]] * 8, "ratio").ci95
+    alone = bootstrap_ci([[1.0]] * 36 + [[0.0]] * 24, "mean").ci95
+    assert score.ci95[1] - score.ci95[0] > 1.5 * (alone[1] - alone[0])
+    a, b, paired, n, _ = use.paired(records(12), records(15))
+    assert (a, b, n) == (0.6, 0.75, 60)
+    # three texts moved, not nine translations; 2 / 2**3, give or take chance in 9,999 draws
+    assert paired.p_value == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "ratio", "chrf", "bleu", "ter", "exp_ratio"])
+def test_sums_over_clusters_are_the_same_score(aggregate):
+    width = {"mean": 1, "chrf": 24, "bleu": 10}.get(aggregate, 2)
+    rows = np.random.default_rng(0).integers(1, 9, (30, width)).astype(float).tolist()
+    summed, of_clusters = summed_by_cluster(rows, [n // 3 for n in range(30)], aggregate)
+    assert len(summed) == 10
+    assert AGGREGATES[of_clusters](summed) == pytest.approx(AGGREGATES[aggregate](rows))
+    assert summed_by_cluster(rows, list(range(30)), aggregate) == (rows, aggregate)

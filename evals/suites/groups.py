@@ -1,0 +1,53 @@
+"""Suites that run one after the other under one name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from evals.suites.base import OutsideSuite, Suite
+from evals.suites.choice import SHIPPED as SHIPPED_CHOICES
+from evals.suites.image import IMAGE
+from evals.suites.translation import TRANSLATION
+
+STANDARD: Mapping[str, int | None] = {
+    "smoke": None,
+    "text-choice": None,
+    "bias-pairs": None,
+    "translation-everyday": 600,
+    "translation-robustness": 500,
+    "translation-keep": 200,
+    "translation-questions": None,
+    "translation-glossary": None,
+    "image-concepts": 24,
+    "image-scenes": 60,
+    "image-languages": 10,
+}
+"""Every aspect in about half an hour on two cores: how many samples of a suite, None for all.
+
+A set's distance from real pictures is not in it: the Fréchet distance of few pictures is not that
+of many (arXiv:1801.01401).
+"""
+
+
+def groups(suites: Mapping[str, Suite]) -> dict[str, tuple[Suite, ...]]:
+    """All groups.
+
+    Args:
+        suites: Every suite by name.
+    """
+    return {
+        "choice": SHIPPED_CHOICES,
+        "image": IMAGE,
+        "translation": TRANSLATION,
+        "standard": tuple(replace(suites[name], drawn=n) for name, n in STANDARD.items()),
+        "full": tuple(suite for suite in suites.values() if not isinstance(suite, OutsideSuite)),
+    }
+
+
+def minutes(suite: Suite) -> float:
+    """On two CPU cores, about; less where not all samples are asked."""
+    total = suite.num_samples()
+    if suite.drawn is None or not total:
+        return suite.minutes
+    return suite.minutes * min(1.0, suite.drawn / total)
