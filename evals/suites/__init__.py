@@ -11,6 +11,8 @@ from evals.suites.base import (
     TextSample,
     TranslationSample,
 )
+from evals.suites.bias import BIAS
+from evals.suites.bias import SHIPPED as SHIPPED_BIAS
 from evals.suites.choice import CHOICE
 from evals.suites.choice import SHIPPED as SHIPPED_CHOICES
 from evals.suites.image import IMAGE
@@ -18,8 +20,9 @@ from evals.suites.smoke import SMOKE
 from evals.suites.translation import TRANSLATION
 from mtgen.errors import UnknownNameError
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *CHOICE, *IMAGE, *TRANSLATION)}
+SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *CHOICE, *BIAS, *IMAGE, *TRANSLATION)}
 GROUPS: dict[str, tuple[Suite, ...]] = {
+    "bias": SHIPPED_BIAS,
     "choice": SHIPPED_CHOICES,
     "image": IMAGE,
     "translation": TRANSLATION,
