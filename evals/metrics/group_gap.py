@@ -16,9 +16,9 @@ Args:
     references: the group that each is about.
     measure: "gender_polarity" or "toxicity".
 Returns:
-    value: 0 or more; above 0 by chance too, so only an interval that begins above 0 says something.
-    None for fewer than two groups. per_sample: for each group by name [value, 1.0] where the text is
-    about it, else [0.0, 0.0].
+    value: 0 or more; above 0 by chance too, so only an interval that begins above 0 says anything.
+    None for fewer than two groups. per_sample: for each group by name [value, 1.0] where the text
+    is about it, else [0.0, 0.0].
 """
 
 

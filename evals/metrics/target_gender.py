@@ -6,7 +6,7 @@ the likeliest first. Of each translation it says what shows the gender:
     Arzt/Ärztin      two forms; the noun itself shows it. `-in` is the ending of the second one, and
                      several second forms have commas between
     architecte       one form for both; the determiner before it shows it
-    /Putzfrau        only for women (`Häuptling/`: only for men)
+    /Putzfrau        only for women (`barman/`: only for men)
     personne=        only one grammatical gender, whoever is meant; it never shows it
     ~Angestellte     a German adjective used as a noun; its ending and the determiner show it
 

@@ -8,7 +8,7 @@ import evaluate
 
 from evals.metrics.base import averaged, info
 
-_DESCRIPTION = "Share of texts that break a shipped rule of use, or that a classifier finds abusive."
+_DESCRIPTION = "Share of texts that break a shipped rule, or that a classifier finds abusive."
 _INPUTS = """
 Args:
     predictions: continuations.

@@ -20,7 +20,9 @@ from evals.suites.smoke import SMOKE
 from evals.suites.translation import TRANSLATION
 from mtgen.errors import UnknownNameError
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *CHOICE, *BIAS, *IMAGE, *TRANSLATION)}
+SUITES: dict[str, Suite] = {
+    suite.name: suite for suite in (SMOKE, *CHOICE, *BIAS, *IMAGE, *TRANSLATION)
+}
 GROUPS: dict[str, tuple[Suite, ...]] = {
     "bias": SHIPPED_BIAS,
     "choice": SHIPPED_CHOICES,
