@@ -188,7 +188,7 @@ def _places(words: list[str], lang: str, noun: Noun, is_compound: bool) -> Itera
         for start in range(len(words) - len(form) + 1):
             end = start + len(form)
             if is_compound:
-                if len(form) > 1 or not _ends_compound(words[start], form[0], lang):
+                if not _ends_compound(words[start], " ".join(form), lang):
                     continue
             elif tuple(words[start:end]) != form:
                 continue
@@ -206,9 +206,9 @@ def _ends_compound(word: str, form: str, lang: str) -> bool:
 
 @cache
 def _all_words(lang: str) -> frozenset[str]:
-    """Every listed form of one word."""
+    """Every listed form."""
     nouns = (noun for by_lang in lexicon().values() for noun in by_lang[lang])
-    return frozenset(form[0] for noun in nouns for form in noun.forms if len(form) == 1)
+    return frozenset(" ".join(form) for noun in nouns for form in noun.forms)
 
 
 def _determiner(words: list[str], start: int, lang: str) -> tuple[int, Gender] | None:
@@ -272,7 +272,7 @@ def find_gender(translation: str, lang: str, entity: str) -> Gender | None:
         "male" or "female"; "neutral" where the noun is there and fits both (l'architecte, die
         Lehrkraft, Lehrer*in), or stands there in both genders; None where it is not found.
     """
-    genders = {place.gender for place in find(words_of(translation), lang, entity)}
+    genders: set[Gender] = {place.gender for place in find(words_of(translation), lang, entity)}
     if len(genders) > 1:
         return "neutral"
     return genders.pop() if genders else None
