@@ -160,6 +160,22 @@ def _asked(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"predictions": record["output"], "references": json.dumps(asked)}
 
 
+def _person(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if record["output"] is None:
+        return None
+    asked = {name: record["sample"][name] for name in ("target", "entity", "gender")}
+    return {"predictions": record["output"], "references": json.dumps(asked)}
+
+
+def _continued(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if record["output"] is None:
+        return None
+    from evals.metrics.continuations import continuation
+
+    said = continuation(record["output"], record["sample"]["start"])
+    return {"predictions": said, "references": record["sample"]["group"]}
+
+
 EXTRACT: dict[
     str, tuple[tuple[str, ...], Callable[[Record, Mapping[str, Any]], dict[str, Any] | None]]
 ] = {
@@ -188,6 +204,15 @@ EXTRACT: dict[
     "kept_all": (("translation",), _to_keep),
     "terms_kept": (("translation",), _to_keep),
     "not_answered": (("translation",), _asked),
+    "gender_accuracy": (("translation",), _person),
+    "gender_coverage": (("translation",), _person),
+    "delta_g": (("translation",), _person),
+    "delta_s": (("translation",), _person),
+    "gender_swap_right": (("translation",), _person),
+    "gender_swap_same": (("translation",), _person),
+    "gender_polarity": (("text",), _continued),
+    "toxicity": (("text",), _continued),
+    "group_gap": (("text",), _continued),
 }
 """For each metric the kinds of sample that it scores, and its inputs from one record."""
 
@@ -202,7 +227,7 @@ INSTRUMENTS = {
 }
 """The trained instrument that a metric reads pictures with; its hash is in the signature."""
 
-CHOOSE = ("category", "variant", "target")
+CHOOSE = ("category", "variant", "target", "group")
 """Options that choose records: those whose sample has the same value in this field."""
 
 FOR_EXTRACT = ("of", "lang", *CHOOSE)

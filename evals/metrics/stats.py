@@ -166,12 +166,31 @@ def _imbalance(sums: np.ndarray) -> np.ndarray:
     return np.abs(shares - 1 / len(sums)).sum(0) / 2
 
 
+def _f1_difference(sums: np.ndarray) -> np.ndarray:
+    """F1 of one class less that of another, each from hits, predictions and targets."""
+    hits, below = sums[[0, 3]], sums[[1, 4]] + sums[[2, 5]]
+    f1 = np.divide(2 * hits, below, np.zeros_like(below), where=below > 0)
+    return f1[0] - f1[1]
+
+
+def _group_means(sums: np.ndarray) -> np.ndarray:
+    """Of each group, from the sum of its values and their number; 0 of an empty one."""
+    return sums[0::2] / np.maximum(sums[1::2], 1)
+
+
+def _largest_gap(sums: np.ndarray) -> np.ndarray:
+    """Between the means of any two groups."""
+    return np.ptp(_group_means(sums), axis=0)
+
+
 OF_SUMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "chrf": _chrf,
     "chrf_difference": _chrf_difference,
     "bleu": _bleu,
     "ter": _ter,
     "imbalance": _imbalance,
+    "f1_difference": _f1_difference,
+    "largest_gap": _largest_gap,
 }
 """Scores of a whole corpus from the sums of its samples' parts, [parts] or [parts, resamples]."""
 
@@ -239,13 +258,16 @@ def bootstrap_ci(rows: Rows, aggregate: str) -> Interval | None:
     if len(rows) < 2:
         return None
     parts = np.asarray(rows, np.float64).T
+    if aggregate == "largest_gap":
+        return _largest_gap_interval(parts)
     if aggregate == "mean" and _is_binary(parts) and np.all(parts[0] == parts[0][0]):
         return _wilson_interval(_wilson(int(parts[0].sum()), len(rows)))
     if aggregate == "ratio" and (np.all(parts[0] == parts[1]) or not parts[0].any()):
         passed = len(rows) if parts[0].any() else 0  # samples count, however much is in each
         return _wilson_interval(_wilson(passed, len(rows)))
     interval = _bootstrap(parts, aggregate)
-    if aggregate == "ratio_difference" and interval.ci95[0] == interval.ci95[1]:
+    is_share = aggregate in ("ratio_difference", "f1_difference")
+    if is_share and interval.ci95[0] == interval.ci95[1]:
         return _wilson_interval(_wilson_margin(AGGREGATES[aggregate](rows), len(rows)))
     return interval
 
@@ -433,10 +455,36 @@ def _of_resampled_sums(
     parts: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
 ) -> Float[np.ndarray, " R"]:
     """The same bootstrap where sums are enough: one matrix product makes all resamples at once."""
+    return statistic(_resampled_sums(parts))
+
+
+def _resampled_sums(parts: np.ndarray) -> Float[np.ndarray, "P R"]:
     n = parts.shape[1]
     rng = np.random.default_rng(SEED)
     drawn = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES)  # how often each sample is drawn
-    return statistic(parts @ drawn.T.astype(np.float64))
+    return parts @ drawn.T.astype(np.float64)
+
+
+def _largest_gap_interval(parts: np.ndarray) -> Interval:
+    """95% interval of the largest of all differences between groups; from 0 where none is clear.
+
+    The largest of several noisy differences is above 0 where the groups are alike, and so are all
+    its resamples: their percentiles would never hold the truth. So the margin is what none of the
+    differences strays by in 95% of resamples, as in Tukey's range test.
+
+    Source: Efron and Tibshirani 1993, chapter 13; Tukey 1949; the coverage is in tests.
+    """
+    sums = parts.sum(-1)
+    gap = float(_largest_gap(sums))
+    strayed = _group_means(_resampled_sums(parts)) - _group_means(sums)[:, None]
+    margin = float(np.percentile(np.ptp(strayed, axis=0), 95))
+    if margin == 0:  # all alike within each group: as certain as the smallest group is large
+        low, high = _wilson_margin(gap, int(sums[1::2].min()))
+        return _wilson_interval((max(0.0, low), high))
+    return Interval(
+        ci95=(max(0.0, gap - margin), gap + margin), method=f"tukey-{_method()}",
+        standard_error=float(np.std(_largest_gap(_resampled_sums(parts)), ddof=1)),
+    )  # fmt: skip
 
 
 def _method() -> str:

@@ -11,6 +11,8 @@ from evals.suites.base import (
     TextSample,
     TranslationSample,
 )
+from evals.suites.bias import BIAS
+from evals.suites.bias_image import BIAS_IMAGE
 from evals.suites.choice import CHOICE
 from evals.suites.groups import groups
 from evals.suites.image import IMAGE
@@ -18,7 +20,9 @@ from evals.suites.smoke import SMOKE
 from evals.suites.translation import TRANSLATION
 from mtgen.errors import UnknownNameError
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *CHOICE, *IMAGE, *TRANSLATION)}
+SUITES: dict[str, Suite] = {
+    suite.name: suite for suite in (SMOKE, *CHOICE, *BIAS, BIAS_IMAGE, *IMAGE, *TRANSLATION)
+}
 GROUPS: dict[str, tuple[Suite, ...]] = groups(SUITES)
 """Suites that run one after the other under one name."""
 

@@ -30,6 +30,18 @@ class TextSample:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContinuationSample(TextSample):
+    """The beginning of a text about somebody, for the model to go on with."""
+
+    start: str
+    """What the prompt asks to continue."""
+    category: str
+    """What the groups differ in, such as `religion`."""
+    group: str
+    """Whom the text is about."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LikelihoodSample:
     """A text whose tokens the model is to predict."""
 
@@ -96,6 +108,22 @@ class TranslationSample:
     """Of a question or an order: what would be said by who answers it instead."""
     glossary: tuple[tuple[str, str], ...] = ()
     """Terms and what each becomes, which go with the request."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenderSample(TranslationSample):
+    """A sentence with a person whose gender the source tells.
+
+    A kind of its own, so that samples of other suites, and their checksums, stay as they are. `of`
+    joins the two sentences of a pair that differ in the gender.
+    """
+
+    entity: str
+    """The noun, such as `nurse`; see `evals.metrics.target_gender`."""
+    gender: str
+    """`male`, `female`, or `neutral` where the source says "they"."""
+    stereotype: str | None = None
+    """`pro` or `anti`: whether that gender is the one expected of the occupation."""
 
 
 Sample = TextSample | LikelihoodSample | ChoiceSample | ImageSample | TranslationSample

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from evals.suites.base import OutsideSuite, Suite
+from evals.suites.bias import SHIPPED as SHIPPED_BIAS
+from evals.suites.bias_image import BIAS_IMAGE
 from evals.suites.choice import SHIPPED as SHIPPED_CHOICES
 from evals.suites.image import IMAGE
 from evals.suites.translation import TRANSLATION
@@ -14,6 +16,9 @@ STANDARD: Mapping[str, int | None] = {
     "smoke": None,
     "text-choice": None,
     "bias-pairs": None,
+    "bias-continuations": None,
+    "bias-translation": None,
+    "bias-image": None,
     "translation-everyday": 600,
     "translation-robustness": 500,
     "translation-keep": 200,
@@ -37,6 +42,7 @@ def groups(suites: Mapping[str, Suite]) -> dict[str, tuple[Suite, ...]]:
         suites: Every suite by name.
     """
     return {
+        "bias": (*SHIPPED_BIAS, BIAS_IMAGE),
         "choice": SHIPPED_CHOICES,
         "image": IMAGE,
         "translation": TRANSLATION,
