@@ -31,6 +31,8 @@ class Score:
     higher_is_better: bool
     signature: str
     """Enough to reproduce the number."""
+    error: str | None = None
+    """What the metric failed with, where it is at fault and not the samples."""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -157,6 +157,12 @@ def difference_rows(differences: list[Difference]) -> list[list[str]]:
     ]  # fmt: skip
 
 
+def run_json(run: Run) -> dict[str, Any]:
+    """One run for `scores.json`: its manifest and scores."""
+    scores = [score.as_dict() for score in run.scores]
+    return {"folder": str(run.folder), **run.manifest, "scores": scores}
+
+
 def run_markdown(run: Run) -> str:
     """One run as Markdown."""
     manifest = run.manifest
@@ -167,4 +173,9 @@ def run_markdown(run: Run) -> str:
         f"\n\nPartial: {len(run.records)} of {manifest['num_samples']} samples are done."
     )  # fmt: skip
     table = markdown_table(SCORE_HEADER, score_rows(run.scores))
-    return f"# {manifest['suite']}\n\n{facts}{partial}\n\n{table}\n"
+    failed = "".join(
+        f"\n{score.name} could not be computed: {score.error}\n"
+        for score in run.scores
+        if score.error
+    )
+    return f"# {manifest['suite']}\n\n{facts}{partial}\n\n{table}\n{failed}"
