@@ -243,12 +243,15 @@ class MetricUse:
         A metric that fails has its `error` in place of a value, so that others are still seen.
         """
         try:
-            parts, n_unscored = self.parts(records)
+            return self._score(records)
         except (MtgenError, MemoryError):
             raise
         except Exception as error:
             unscored = self._as_score(None, None, 0, len(self.applicable(records)))
             return replace(unscored, error=f"{type(error).__name__}: {error}")
+
+    def _score(self, records: Sequence[Record]) -> Score:
+        parts, n_unscored = self.parts(records)
         aggregate = load_metric(self.metric).aggregate
         rows = list(parts.values())
         interval = bootstrap_ci(rows, aggregate) if rows else None

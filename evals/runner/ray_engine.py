@@ -68,7 +68,7 @@ class RayActors(Engine):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             self.ray.init(log_to_driver=False, logging_level="ERROR", **local)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises plain ones
             raise ConfigError(f"Ray does not start: {error}") from None
 
     def _new_actor(self) -> Any:
