@@ -89,8 +89,8 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     running.add_argument(
         "--shard", metavar="I/N",
-        help="do only the I-th of N parts, into the same --out; 'accelerate launch -m evals run' "
-        "gives each process its own",
+        help="do only the I-th of N parts, into the same --out; 'accelerate launch --multi_gpu "
+        "--num_processes N -m evals run' and torchrun give each process its own",
     )  # fmt: skip
     running.add_argument(
         "--workers",

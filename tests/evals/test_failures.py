@@ -17,7 +17,7 @@ from evals.reports.tables import compare, read_run, run_markdown
 from evals.runner import ask as asking
 from evals.runner.records import RunFolder
 from evals.runner.run import MAX_FAILED, run_suite
-from evals.suites import SUITES, TextSample
+from evals.suites import SUITES, TextSample, TranslationSample
 from mtgen.errors import CacheWriteError, WorkerError
 from mtgen.requests import Generation, TextRequest, Timings
 
@@ -112,12 +112,13 @@ def test_a_model_that_fails_everywhere_ends_the_run(tmp_path):
 
 
 def test_a_crash_in_a_batch_of_translations_leaves_one_unscored(tmp_path):
-    texts = [sample.text for sample in TRANSLATION.samples()[:6]]  # type: ignore[union-attr]
+    french = TRANSLATION.samples()[1]
+    assert isinstance(french, TranslationSample)
     crash = RuntimeError("no such size")
-    run_suite(TRANSLATION, Moody({texts[2]: [crash] * 9}), tmp_path, limit=6)
-    errors = [record["error"] for record in RunFolder(tmp_path).records()]
-    assert errors.count(None) == 5
-    assert "RuntimeError: no such size" in errors
+    run_suite(TRANSLATION, Moody({french.text: [crash] * 9}), tmp_path, limit=12)
+    errors = {record["id"]: record["error"] for record in RunFolder(tmp_path).records()}
+    assert errors.pop(french.id) == "RuntimeError: no such size"
+    assert list(errors.values()) == [None] * 11
 
 
 def test_an_answer_that_takes_too_long_is_unscored(tiny, tmp_path):

@@ -172,12 +172,13 @@ def test_mistakes_of_scale_are_one_sentence(shell, tmp_path, arguments, sentence
 
 def test_processes_that_accelerate_launches_share_a_run(tiny_trunk, plain, tmp_path):
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
+        sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",
+        "--num_processes", "2",
         "-m", "evals", "run", "--suite", "smoke", "--model", str(tiny_trunk), "--seed", "1",
         "--limit", "4", "--out", str(tmp_path), "--json",
     ]  # fmt: skip
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=120,
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
