@@ -129,7 +129,8 @@ def test_an_answer_that_takes_too_long_is_unscored(tiny, tmp_path):
         assert record["output"] is None
         assert record["transient"]
     assert run_suite(SMOKE, tiny, tmp_path, limit=2, retry_errors=True, timeout_s=1000.0)
-    assert [record["error"] for record in RunFolder(tmp_path).records()] == [None] * 4
+    again = [record for record in RunFolder(tmp_path).records() if record["kind"] == "text"]
+    assert [record["error"] for record in again] == [None, None]
 
 
 def test_time_over_ends_a_batch_of_translations(tiny_trunk, tiny_translation_weights, tmp_path):
