@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from dataclasses import replace
 from datetime import datetime
@@ -21,12 +22,13 @@ from mtgen.requests import (
 )
 
 if TYPE_CHECKING:
-    from evals.models import Foreign
+    from evals.models.source import ModelSource
+    from evals.runner.engines import Engine
+    from evals.runner.shards import Shard
     from evals.suites import Suite
-    from mtgen.pipeline import Pipeline
 
 DEFAULT_MODEL = "mtgen"
-NO_WEIGHTS = Path("none")
+SAMPLES = "samples.parquet"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -72,9 +74,45 @@ def build_parser() -> argparse.ArgumentParser:
         "--mark", metavar="NAME",
         help="watermark instead of the usual one, 'none' for none; see mtgen.requests",
     )  # fmt: skip
+    running.add_argument(
+        "--timeout-s", type=float, metavar="S",
+        help="longest time for a sample, which then is unscored; a batch of translations has as "
+        "much for each of its texts; choices, likelihoods and diffusers pipelines cannot be ended",
+    )  # fmt: skip
+    running.add_argument(
+        "--retries",
+        type=int,
+        default=1,
+        metavar="N",
+        help="times that a sample is asked again where a server fails or something crashes",
+    )
+    running.add_argument(
+        "--retry-errors", action="store_true",
+        help="as a run goes on, ask again what timed out, failed or crashed before",
+    )  # fmt: skip
+    running.add_argument(
+        "--shard", metavar="I/N",
+        help="do only the I-th of N parts, into the same --out; 'accelerate launch --multi_gpu "
+        "--num_processes N -m evals run' and torchrun give each process its own",
+    )  # fmt: skip
+    running.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="copies of the model, each in a process with its share of the cores",
+    )
+    running.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="where the copies are: on this machine, or actors of Ray, of RAY_ADDRESS if it is set",
+    )
     running.set_defaults(run=run_run)
 
-    report = commands.add_parser("report", help="write report.html and report.md of a run")
+    report = commands.add_parser(
+        "report", help="write report.html, report.md, scores.json and samples.parquet of a run"
+    )
     report.add_argument("folder", type=Path, help="the run's folder")
     report.add_argument("--out", type=Path, help="where to write; default the run's folder")
     report.set_defaults(run=run_report)
@@ -154,6 +192,7 @@ def run_list(options: argparse.Namespace) -> None:
 def run_run(options: argparse.Namespace) -> None:
     from evals.reports.hub import check_push
     from evals.runner.run import check_limit, run_suite
+    from evals.runner.shards import launched_shard, wait_for_all
     from evals.suites import GROUPS, OutsideSuite, find_suites
 
     suites = find_suites(options.suite)
@@ -171,83 +210,122 @@ def run_run(options: argparse.Namespace) -> None:
         suite.check_ready()
     check_number("seed", options.seed, 0, MAX_SEED, integer=True)
     check_limit(options.limit)
+    shard = chosen_shard(options)
     out = options.out or Path("runs") / f"{options.suite}-{datetime.now():%Y%m%d-%H%M%S}"
     settings = {} if options.mark is None else {"mark": options.mark}
     if options.mark is not None:
         check_mark(options.mark, (*TEXT_MARKS, *TRANSLATION_MARKS, *IMAGE_MARKS))
-    pipeline = load_pipeline(options)
-    is_group = options.suite in GROUPS
-    suites = able(pipeline, suites)
-    print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
+    is_group, launched = options.suite in GROUPS, launched_shard() is not None
     shown = []
-    for suite in suites:  # each in a folder of its own
-        folder = out / suite.name if is_group else out
-        run_suite(
-            suite, pipeline, folder, seed=options.seed, limit=options.limit, settings=settings
-        )
-        shown.append(show_run(folder, options.json) | push_run(folder, options))
+    with engine_of(options) as engine:
+        suites = able(engine, suites)
+        print(f"records go to {out}; if this is stopped, --out {out} goes on", file=sys.stderr)
+        for suite in suites:  # each in a folder of its own
+            folder = out / suite.name if is_group else out
+            run_suite(
+                suite, engine, folder, seed=options.seed, limit=options.limit, settings=settings,
+                shard=shard, timeout_s=options.timeout_s, retries=options.retries,
+                retry_errors=options.retry_errors,
+            )  # fmt: skip
+            if not launched:
+                shown.append(show_part(folder, shard, options.json) | push_run(folder, options))
+    if launched:
+        wait_for_all()
+        if shard.index > 1:
+            return
+        folders = [out / suite.name if is_group else out for suite in suites]
+        shown = [show_run(folder, options.json) | push_run(folder, options) for folder in folders]
     if options.json:
         print_json({"folder": str(out), "runs": shown} if is_group else shown[0])
 
 
-def able(model: Pipeline | Foreign, suites: tuple[Suite, ...]) -> tuple[Suite, ...]:
+def chosen_shard(options: argparse.Namespace) -> Shard:
+    """The part of the run that is this process's.
+
+    Raises:
+        SettingError: no such part, two of them, or no folder that all parts share.
+    """
+    from evals.runner.shards import WHOLE, Shard, launched_shard
+
+    shard = launched_shard()
+    if options.shard is not None:
+        if shard is not None:
+            raise SettingError(
+                f"a launched process has its shard, {shard}, from its rank; leave --shard out"
+            )
+        shard = Shard.parse(options.shard)
+    if shard is not None and options.out is None:
+        raise SettingError(f"shard {shard} needs --out, the folder that all shards write into")
+    return shard or WHOLE
+
+
+def engine_of(options: argparse.Namespace) -> Engine:
+    """What the suites run on.
+
+    Raises:
+        SettingError: a number of workers that is none.
+        ConfigError: Ray is missing, or the model is no good.
+        TrunkError: the model cannot be had.
+    """
+    if options.engine == "ray":
+        from evals.runner.ray_engine import RayActors
+
+        return RayActors(source_of(options), options.workers)
+    if options.workers != 1:
+        from evals.runner.workers import Workers
+
+        return Workers(source_of(options), options.workers)
+    from evals.runner.engines import InProcess
+
+    return InProcess(source_of(options).load())
+
+
+def able(engine: Engine, suites: tuple[Suite, ...]) -> tuple[Suite, ...]:
     """The suites that a model can do; the others are named on standard error.
 
     Raises:
         SettingError: it can do none of them.
     """
-    from evals.models import Foreign, check_able
+    from evals.models import refusals
 
-    if isinstance(model, Foreign):
-        done, refused = [], []
-        for suite in suites:
-            try:
-                check_able(model, suite)
-                done.append(suite)
-            except SettingError as error:
-                refused.append(error)
-        if not done:
-            raise refused[0]
-        for error in refused:
-            print(f"left out: {error}", file=sys.stderr)
-        return tuple(done)
-    return suites
+    refused = engine.call(refusals, suites)
+    done = tuple(suite for suite in suites if suite.name not in refused)
+    if not done:
+        raise SettingError(next(iter(refused.values())))
+    for sentence in refused.values():
+        print(f"left out: {sentence}", file=sys.stderr)
+    return done
 
 
-def load_pipeline(options: argparse.Namespace) -> Pipeline | Foreign:
-    """The model that was asked for; its marks have a published key and a fixed day, to repeat."""
-    from evals.models import load_foreign
-    from mtgen.marks.keys import PUBLIC
-    from mtgen.marks.picture import FIRST_DAY
+def source_of(options: argparse.Namespace) -> ModelSource:
+    """The model that was asked for."""
+    from evals.models.source import ModelSource
 
-    trunk = None if options.model == DEFAULT_MODEL else options.model
-    if trunk is not None and (foreign := load_foreign(trunk)) is not None:
-        if options.weights is not None:
-            raise SettingError(
-                f"--weights are of experts beside our own trunk, and {trunk} has none; leave it out"
-            )
-        return foreign
-    if options.weights == NO_WEIGHTS:
-        from evals.runner.trunk_alone import TrunkAlone
-
-        return TrunkAlone.load(trunk, precision=options.precision, keys=PUBLIC)
-    import mtgen
-
-    pipeline = mtgen.load(trunk, weights=options.weights, precision=options.precision, keys=PUBLIC)
-    pipeline.today = lambda: FIRST_DAY
-    return pipeline
+    return ModelSource(name=options.model, weights=options.weights, precision=options.precision)
 
 
 def show_run(folder: Path, as_json: bool) -> dict:
     """A run's manifest and scores; printed as a table unless they are for JSON."""
-    from evals.reports.tables import read_run, run_markdown
+    from evals.reports.tables import read_run, run_json, run_markdown
 
     result = read_run(folder)
     if not as_json:
         print(run_markdown(result))
         print(f"'python -m evals report {folder}' makes a page of it", file=sys.stderr)
-    scores = [score.as_dict() for score in result.scores]
-    return {"folder": str(folder), **result.manifest, "scores": scores}
+    return run_json(result)
+
+
+def show_part(folder: Path, shard: Shard, as_json: bool) -> dict:
+    """A run as `show_run` shows it, once all its shards are done; before that, how far it is."""
+    from evals.runner.records import RunFolder
+
+    run = RunFolder(folder)
+    done, total = len(run.records()), run.manifest()["num_samples"]
+    if done == total:
+        return show_run(folder, as_json)
+    if not as_json:
+        print(f"shard {shard} is done; {done} of {total} samples of the run are on disk")
+    return {"folder": str(folder), "shard": str(shard), "num_done": done, "num_samples": total}
 
 
 def push_run(folder: Path, options: argparse.Namespace) -> dict:
@@ -265,19 +343,25 @@ def push_run(folder: Path, options: argparse.Namespace) -> dict:
 def run_report(options: argparse.Namespace) -> None:
     from evals.reports.hub import check_push
     from evals.reports.page import run_page
-    from evals.reports.tables import read_run, run_markdown
+    from evals.reports.samples import write_samples
+    from evals.reports.tables import read_run, run_json, run_markdown
 
     check_push(options.push, options.push_model)
     result = read_run(options.folder)
     out = options.out or options.folder
-    files = {"report.html": run_page(result), "report.md": run_markdown(result)}
+    files = {
+        "report.html": run_page(result),
+        "report.md": run_markdown(result),
+        "scores.json": json.dumps(run_json(result), indent=2, allow_nan=False) + "\n",
+    }
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (out / name).write_text(text, "utf-8")
+        write_samples(result, out / SAMPLES)
     except OSError as error:
         raise CacheWriteError(f"cannot write to {out}: {error.strerror}") from error
-    paths = [str(out / name) for name in files]
+    paths = [str(out / name) for name in (*files, SAMPLES)]
     pushed = push_run(options.folder, options)
     if options.json:
         print_json({"files": paths} | pushed)

@@ -20,7 +20,8 @@ MtgenError
 ├── KeyFileError             keys of marks that cannot be read or written
 ├── CacheWriteError          disk full or not writable
 ├── RecordsError             an eval run on disk that cannot be read or resumed
-└── HubError                 results that cannot be sent to the Hub
+├── HubError                 results that cannot be sent to the Hub
+└── WorkerError              processes of an eval run keep dying, or samples keep failing
 
 Each message is one sentence: what was wrong, what was found, what would work.
 """
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 
 class MtgenError(Exception):
@@ -87,6 +89,10 @@ class UnknownNameError(BadRequestError):
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         super().__init__(f"no {kind} named {name!r}.{hint} Known: {', '.join(names) or 'none'}")
+        self._asked = kind, name, names
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._asked  # to come out of another process whole
 
 
 class ConfigError(MtgenError):
@@ -119,6 +125,10 @@ class RecordsError(MtgenError):
 
 class HubError(MtgenError):
     """The Hub cannot be reached, or refuses what is sent to it."""
+
+
+class WorkerError(MtgenError):
+    """The processes of an eval run die, or its samples fail, one after the other."""
 
 
 class KeyFileError(MtgenError):

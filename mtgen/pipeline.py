@@ -341,8 +341,9 @@ class Pipeline:
         return self.translation_stream(request, **settings).generation
 
     def translate_all(
-        self, texts: Sequence[str], *, source: str, target: str, **settings: Any
-    ) -> list[str]:
+        self, texts: Sequence[str], *, source: str, target: str,
+        stop: threading.Event | None = None, **settings: Any,
+    ) -> list[str]:  # fmt: skip
         """Translates many short texts in batches, several times faster than one by one.
 
         What shares a batch moves the last digits of the odds, so a text can come out differently
@@ -352,6 +353,7 @@ class Pipeline:
             texts: Each stands for itself.
             source: Language of all of them.
             target: Key of `mtgen.requests.LANGUAGES`.
+            stop: Ends the work within one token once it is set; what is missing then is empty.
             **settings: Other fields of `TranslationRequest`.
 
         Raises:
@@ -363,7 +365,7 @@ class Pipeline:
         request = TranslationRequest(
             text="\n".join(texts), source=source, target=target, **settings
         )
-        stream = self._translation_stream(request, pieces=texts)
+        stream = self._translation_stream(request, stop, texts)
         for _ in stream:
             pass
         return [piece or "" for piece in stream.pieces]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from evals.metrics.stats import (
     paired_test,
     summed_by_cluster,
 )
-from mtgen.errors import UnknownNameError
+from mtgen.errors import MtgenError, UnknownNameError
 
 FOLDER = Path(__file__).parent
 
@@ -276,15 +276,19 @@ class MetricUse:
 
             check_there(instrument)
 
+    def applicable(self, records: Sequence[Record]) -> list[Record]:
+        """The records that the metric applies to."""
+        kinds, _ = EXTRACT[self.metric]
+        wanted = {name: self.options[name] for name in CHOOSE if name in self.options}
+        return [
+            r for r in records
+            if r["kind"] in kinds and all(r["sample"].get(name) == wanted[name] for name in wanted)
+        ]  # fmt: skip
+
     def inputs(self, records: Sequence[Record]) -> dict[str, dict[str, Any] | None]:
         """What the metric takes from each record it applies to, by sample id."""
-        kinds, extract = EXTRACT[self.metric]
-        wanted = {name: self.options[name] for name in CHOOSE if name in self.options}
-        return {
-            r["id"]: extract(r, self.options)
-            for r in records
-            if r["kind"] in kinds and all(r["sample"].get(name) == wanted[name] for name in wanted)
-        }
+        _, extract = EXTRACT[self.metric]
+        return {r["id"]: extract(r, self.options) for r in self.applicable(records)}
 
     def parts(self, records: Sequence[Record]) -> tuple[dict[str, list[float]], int]:
         """Per-sample parts by sample id, and how many samples could not be scored."""
@@ -302,7 +306,19 @@ class MetricUse:
         return parts, len(inputs) - len(parts)
 
     def score(self, records: Sequence[Record]) -> Score:
-        """Value, interval and counts over all records that the metric applies to."""
+        """Value, interval and counts over all records that the metric applies to.
+
+        A metric that fails has its `error` in place of a value, so that others are still seen.
+        """
+        try:
+            return self._score(records)
+        except (MtgenError, MemoryError):
+            raise
+        except Exception as error:
+            unscored = self._as_score(None, None, 0, len(self.applicable(records)))
+            return replace(unscored, error=f"{type(error).__name__}: {error}")
+
+    def _score(self, records: Sequence[Record]) -> Score:
         parts, n_unscored = self.parts(records)
         aggregate = load_metric(self.metric).aggregate
         rows = list(parts.values())

@@ -42,6 +42,8 @@ class Score:
     """Enough to reproduce the number."""
     standard_error: float | None = None
     """Of the value, in `unit`; None where none could be had."""
+    error: str | None = None
+    """What the metric failed with, where it is at fault and not the samples."""
 
     @property
     def mde(self) -> float | None:

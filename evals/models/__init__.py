@@ -14,6 +14,7 @@ Suites that a model cannot do are refused by name before they run.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from mtgen.errors import ConfigError, SettingError, TrunkNotFoundError
 TIMEOUT_S = 10
 TRIO = "trio:"
 
-__all__ = ["Foreign", "check_able", "kinds_of", "load_foreign"]
+__all__ = ["Foreign", "check_able", "kinds_of", "load_foreign", "refusals"]
 
 
 def load_foreign(name: str) -> Any:
@@ -137,3 +138,14 @@ def check_able(model: Any, suite: Any) -> None:
             f"{model.model} cannot do {suite.name}: its samples are of the kind "
             f"{', '.join(sorted(missing))}, and the model does {', '.join(sorted(model.kinds))}"
         )
+
+
+def refusals(model: Any, suites: Sequence[Any]) -> dict[str, str]:
+    """Of those suites that a model cannot do: why, by name."""
+    refused = {}
+    for suite in suites if isinstance(model, Foreign) else ():
+        try:
+            check_able(model, suite)
+        except SettingError as error:
+            refused[suite.name] = str(error)
+    return refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,8 +36,8 @@ class Foreign:
         """Hex digest that tells these weights from all others; empty where they are elsewhere."""
         return ""
 
-    def text(self, request: TextRequest) -> Generation:
-        """An answer."""
+    def text(self, request: TextRequest, *, stop: threading.Event | None = None) -> Generation:
+        """An answer; once `stop` is set it ends early, `cancelled`, where the kind of model can."""
         raise BadRequestError(f"{self.model} writes no text")
 
     def log_likelihood(self, text: str) -> Tensor:
@@ -48,14 +49,52 @@ class Foreign:
         raise BadRequestError(f"{self.model} gives no likelihoods")
 
     def translate_all(
-        self, texts: Sequence[str], *, source: str, target: str, **settings: Any
-    ) -> list[str]:
+        self, texts: Sequence[str], *, source: str, target: str,
+        stop: threading.Event | None = None, **settings: Any,
+    ) -> list[str]:  # fmt: skip
         """As `mtgen.Pipeline.translate_all`."""
         raise BadRequestError(f"{self.model} does not translate")
 
-    def image(self, request: ImageRequest) -> ImageGeneration:
-        """Pictures."""
+    def image(
+        self, request: ImageRequest, *, stop: threading.Event | None = None
+    ) -> ImageGeneration:
+        """Pictures; `stop` as of `text`."""
         raise BadRequestError(f"{self.model} draws no pictures")
+
+
+class TimeLimit(threading.Event):
+    """Is set when time is over; counts while it is a context.
+
+    Args:
+        seconds: For each sample; None for no limit.
+        num_samples: That share it.
+    """
+
+    def __init__(self, seconds: float | None = None, num_samples: int = 1) -> None:
+        super().__init__()
+        self.seconds, self.num_samples = seconds, num_samples
+        self.sentence = f"no answer within {seconds:g} s a sample" if seconds else ""
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> TimeLimit:
+        if self.seconds is not None:
+            self._timer = threading.Timer(self.seconds * self.num_samples, self.set)
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def check(self, generation: Generation | ImageGeneration) -> None:
+        """Refuses half an answer.
+
+        Raises:
+            TimeoutError: it was cancelled.
+        """
+        if generation.finish_reason == "cancelled":
+            raise TimeoutError(self.sentence)
 
 
 def kinds_of(suite: Suite) -> frozenset[str]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from evals.models.base import Clock, Foreign, files_sha256, seed_of
 from evals.runner.trunk_alone import asked_in_words
@@ -60,8 +66,9 @@ class Causal(Foreign):
 
     @torch.inference_mode()
     def answer(
-        self, ids: list[int], max_new_tokens: int, seed: int, temperature: float, top_p: float
-    ) -> tuple[str, int, bool, Clock]:
+        self, ids: list[int], max_new_tokens: int, seed: int, temperature: float, top_p: float,
+        stop: threading.Event | None = None,
+    ) -> tuple[str, int, bool, Clock]:  # fmt: skip
         """Text, tokens, whether it was cut at the limit, and times."""
         if len(ids) + max_new_tokens > self.room:
             raise PromptTooLongError(
@@ -75,34 +82,38 @@ class Causal(Foreign):
             how = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
         out = self.network.generate(
             given, attention_mask=torch.ones_like(given), max_new_tokens=max_new_tokens,
-            pad_token_id=self.tokenizer.pad_token_id or self.start, streamer=clock, **how,
+            pad_token_id=self.tokenizer.pad_token_id or self.start, streamer=clock,
+            stopping_criteria=StoppingCriteriaList([Stopped(stop)]), **how,
         )  # fmt: skip
         new = out[0, len(ids) :].tolist()
         cut = len(new) == max_new_tokens and new[-1] != self.tokenizer.eos_token_id
         return self.tokenizer.decode(new, skip_special_tokens=True), len(new), cut, clock
 
-    def text(self, request: TextRequest) -> Generation:
+    def text(self, request: TextRequest, *, stop: threading.Event | None = None) -> Generation:
         system = [Message(role="system", content=request.system)] if request.system else []
         messages = [*system, *request.history, Message(role="user", content=request.prompt)]
         ids, seed = self.prompt_ids(messages), seed_of(request)
         text, count, cut, clock = self.answer(
-            ids, request.max_new_tokens, seed, request.temperature, request.top_p
+            ids, request.max_new_tokens, seed, request.temperature, request.top_p, stop
         )
+        stopped = stop is not None and stop.is_set()
         return Generation(
             text=text, request=dataclasses.replace(request, seed=seed, mark=UNMARKED),
-            finish_reason="length" if cut else "stop", timings=clock.timings(len(ids), count),
-            model=self.model,
+            finish_reason="cancelled" if stopped else "length" if cut else "stop",
+            timings=clock.timings(len(ids), count), model=self.model,
         )  # fmt: skip
 
     def translate_all(
-        self, texts: Sequence[str], *, source: str, target: str, **settings: Any
-    ) -> list[str]:
+        self, texts: Sequence[str], *, source: str, target: str,
+        stop: threading.Event | None = None, **settings: Any,
+    ) -> list[str]:  # fmt: skip
         outputs = []
         for text in texts:
             asked = asked_in_words(text, source, target)
             limit = int(ROOM * len(self.tokenizer.encode(text))) + 12
             ids = self.prompt_ids([asked])
-            outputs.append(self.answer(ids, limit, 0, 0.0, 1.0)[0].strip())
+            output = self.answer(ids, limit, 0, 0.0, 1.0, stop)[0].strip()
+            outputs.append("" if stop is not None and stop.is_set() else output)
         return outputs
 
     def log_likelihood(self, text: str) -> Tensor:
@@ -129,6 +140,17 @@ class Causal(Foreign):
             targets = torch.tensor(whole[1:])
             found.append(scores.gather(1, targets[:, None])[first - 1 :, 0])
         return found
+
+
+class Stopped(StoppingCriteria):
+    """Ends `generate` once an event is set."""
+
+    def __init__(self, stop: threading.Event | None) -> None:
+        self.stop = stop
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        over = self.stop is not None and self.stop.is_set()
+        return torch.full((len(input_ids),), over, dtype=torch.bool)
 
 
 def first_line(error: Exception) -> str:

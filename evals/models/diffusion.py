@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ class Diffusion(Foreign):
     def weights_sha256(self) -> str:
         return files_sha256(self.folder)
 
-    def image(self, request: ImageRequest) -> ImageGeneration:
+    def image(
+        self, request: ImageRequest, *, stop: threading.Event | None = None
+    ) -> ImageGeneration:
+        """Pictures; it cannot be stopped, as not every pipeline can."""
         started, seed = time.perf_counter(), seed_of(request)
         images = []
         for number in range(request.num_images):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urldefrag
@@ -42,10 +43,15 @@ class Endpoint(Foreign):
         transport = httpx.HTTPTransport(retries=RETRIES)
         self.client = httpx.Client(timeout=TIMEOUT_S, headers=headers, transport=transport)
 
-    def ask(self, messages: Sequence[Message], **settings: Any) -> tuple[str, str, dict[str, int]]:
+    def ask(
+        self, messages: Sequence[Message], stop: threading.Event | None = None, **settings: Any
+    ) -> tuple[str, str, dict[str, int]]:
         """Answer, why it ended, and counts of tokens.
 
+        The server has as long as a `TimeLimit` says, or TIMEOUT_S, to send something.
+
         Raises:
+            TimeoutError: it did not.
             TrunkNotFoundError: the server cannot be reached.
             BadRequestError: it refuses the request.
             MtgenError: it answers something else.
@@ -55,8 +61,11 @@ class Endpoint(Foreign):
             "messages": [{"role": m.role, "content": m.content} for m in messages],
             **settings,
         }
+        seconds = getattr(stop, "seconds", None) or TIMEOUT_S
         try:
-            answer = self.client.post(self.url, json=body)
+            answer = self.client.post(self.url, json=body, timeout=seconds)
+        except httpx.ReadTimeout:
+            raise TimeoutError(f"{self.url} sent no answer within {seconds:g} s") from None
         except httpx.HTTPError as error:
             raise TrunkNotFoundError(f"{self.url} cannot be reached ({error})") from None
         if 400 <= answer.status_code < 500 and answer.status_code not in (401, 403, 404, 429):
@@ -73,11 +82,11 @@ class Endpoint(Foreign):
                 f"{self.url} answered no chat completion: {answer.text[:200]}"
             ) from None
 
-    def text(self, request: TextRequest) -> Generation:
+    def text(self, request: TextRequest, *, stop: threading.Event | None = None) -> Generation:
         clock, seed = Clock(), seed_of(request)
         system = [Message(role="system", content=request.system)] if request.system else []
         text, reason, usage = self.ask(
-            [*system, *request.history, Message(role="user", content=request.prompt)],
+            [*system, *request.history, Message(role="user", content=request.prompt)], stop,
             max_tokens=request.max_new_tokens, temperature=request.temperature,
             top_p=request.top_p, seed=seed,
         )  # fmt: skip
@@ -88,10 +97,11 @@ class Endpoint(Foreign):
         )  # fmt: skip
 
     def translate_all(
-        self, texts: Sequence[str], *, source: str, target: str, **settings: Any
-    ) -> list[str]:
+        self, texts: Sequence[str], *, source: str, target: str,
+        stop: threading.Event | None = None, **settings: Any,
+    ) -> list[str]:  # fmt: skip
         outputs = []
         for text in texts:
             asked = asked_in_words(text, source, target)
-            outputs.append(self.ask([asked], max_tokens=LONGEST, temperature=0)[0].strip())
+            outputs.append(self.ask([asked], stop, max_tokens=LONGEST, temperature=0)[0].strip())
         return outputs

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, StoppingCriteriaList
 
 from evals.models.base import Foreign, files_sha256
-from evals.models.causal import first_line
+from evals.models.causal import Stopped, first_line
 from mtgen.errors import ConfigError, LanguageError, SettingError
 from mtgen.requests import LANGUAGES, TranslationRequest, check_text
 
@@ -80,8 +81,9 @@ class Translator(Foreign):
 
     @torch.inference_mode()
     def translate_all(
-        self, texts: Sequence[str], *, source: str, target: str, **settings: Any
-    ) -> list[str]:
+        self, texts: Sequence[str], *, source: str, target: str,
+        stop: threading.Event | None = None, **settings: Any,
+    ) -> list[str]:  # fmt: skip
         request = TranslationRequest(
             text="\n".join(texts), source=source, target=target,
             **{name: value for name, value in settings.items() if name not in IGNORED},
@@ -100,7 +102,11 @@ class Translator(Foreign):
             longest = int(given["input_ids"].shape[1])
             out = self.network.generate(
                 **given, num_beams=request.num_beams, length_penalty=request.length_penalty,
-                max_new_tokens=2 * longest + 12, do_sample=False, **forced,
+                max_new_tokens=2 * longest + 12, do_sample=False,
+                stopping_criteria=StoppingCriteriaList([Stopped(stop)]), **forced,
             )  # fmt: skip
-            outputs += self.tokenizer.batch_decode(out, skip_special_tokens=True)
-        return [output.strip() for output in outputs]
+            if stop is not None and stop.is_set():
+                return outputs + [""] * (len(texts) - len(outputs))
+            decoded = self.tokenizer.batch_decode(out, skip_special_tokens=True)
+            outputs += [output.strip() for output in decoded]
+        return outputs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,8 +65,8 @@ class Trio(Foreign):
         digests = [part.weights_sha256() for part in self.parts.values()]
         return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
-    def text(self, request: TextRequest) -> Generation:
-        return self.parts["text"].text(request)
+    def text(self, request: TextRequest, *, stop: threading.Event | None = None) -> Generation:
+        return self.parts["text"].text(request, stop=stop)
 
     def log_likelihood(self, text: str) -> Any:
         return self.parts["text"].log_likelihood(text)
@@ -74,13 +75,16 @@ class Trio(Foreign):
         return self.parts["text"].option_log_likelihoods(options)
 
     def translate_all(
-        self, texts: Sequence[str], *, source: str, target: str, **settings: Any
-    ) -> list[str]:
+        self, texts: Sequence[str], *, source: str, target: str,
+        stop: threading.Event | None = None, **settings: Any,
+    ) -> list[str]:  # fmt: skip
         part = self.parts["translation"]
-        return part.translate_all(texts, source=source, target=target, **settings)
+        return part.translate_all(texts, source=source, target=target, stop=stop, **settings)
 
-    def image(self, request: ImageRequest) -> ImageGeneration:
-        return self.parts["image"].image(request)
+    def image(
+        self, request: ImageRequest, *, stop: threading.Event | None = None
+    ) -> ImageGeneration:
+        return self.parts["image"].image(request, stop=stop)
 
 
 def names(parts: dict[str, Any]) -> list[str]:

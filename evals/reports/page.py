@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evals.metrics.stats import Score
-from evals.reports.tables import SCORE_HEADER, TOLD, Run, score_rows
+from evals.reports.tables import SCORE_HEADER, TOLD, Run, failures, score_rows
 from evals.suites import find_suite
 
 THUMBNAIL_PX = 96
@@ -99,7 +99,9 @@ def run_page(run: Run) -> str:
     from jinja2 import Environment
 
     suite = find_suite(run.manifest["suite"])
-    checked = next((u for u in suite.metrics if u.metric == "instruction_following"), None)
+    failed = {score.name for score in run.scores if score.error}
+    checks = (u for u in suite.metrics if u.metric == "instruction_following")
+    checked = next((u for u in checks if u.name not in failed), None)
     passed = checked.parts(run.records)[0] if checked else {}
     answers = [
         {
@@ -120,6 +122,7 @@ def run_page(run: Run) -> str:
         header=SCORE_HEADER,
         rows=score_rows(run.scores),
         told=TOLD,
+        failures=failures(run.scores),
         plots=[plot for plot in (plot_shares(run.scores), plot_speeds(run)) if plot],
         answers=answers,
         drawn=drawn_samples(run),

@@ -92,8 +92,13 @@ def compare(a: Run, b: Run) -> list[Difference]:
                 f"{b.manifest[key]!r}; only runs of the same suite can be compared"
             )
     differences = []
+    failed = {score.name for run in (a, b) for score in run.scores if score.error}
     for use in find_suite(a.manifest["suite"]).metrics:
-        value_a, value_b, paired, n, n_left_out = use.paired(a.records, b.records)
+        if use.name in failed:
+            value_a, value_b, paired, n = None, None, None, 0
+            n_left_out = len(use.applicable(a.records))
+        else:
+            value_a, value_b, paired, n, n_left_out = use.paired(a.records, b.records)
         differences.append(
             Difference(
                 name=use.name,
@@ -185,6 +190,17 @@ def difference_rows(differences: list[Difference]) -> list[list[str]]:
     ]  # fmt: skip
 
 
+def failures(scores: list[Score]) -> list[str]:
+    """A sentence for each metric that failed."""
+    return [f"{s.name} could not be computed: {s.error}" for s in scores if s.error]
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    """One run for `scores.json`: its manifest and scores."""
+    scores = [score.as_dict() for score in run.scores]
+    return {"folder": str(run.folder), **run.manifest, "scores": scores}
+
+
 def run_markdown(run: Run) -> str:
     """One run as Markdown."""
     manifest = run.manifest
@@ -195,4 +211,5 @@ def run_markdown(run: Run) -> str:
         f"\n\nPartial: {len(run.records)} of {manifest['num_samples']} samples are done."
     )  # fmt: skip
     table = markdown_table(SCORE_HEADER, score_rows(run.scores))
-    return f"# {manifest['suite']}\n\n{facts}{partial}\n\n{table}\n\n{TOLD}\n"
+    failed = "".join(f"\n{sentence}\n" for sentence in failures(run.scores))
+    return f"# {manifest['suite']}\n\n{facts}{partial}\n\n{table}\n{failed}\n{TOLD}\n"

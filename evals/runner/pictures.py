@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from evals.models import Foreign
+    from evals.models.base import TimeLimit
     from mtgen.pipeline import Pipeline
 
 FOLDER = "pictures"
@@ -28,6 +29,7 @@ def draw_sample(
     seed: int,
     settings: dict[str, Any],
     folder: Path,
+    limit: TimeLimit,
 ) -> Record:
     """All pictures of a sample; the same seeds for each language.
 
@@ -37,15 +39,18 @@ def draw_sample(
         seed: Of the first picture of each prompt; the next ones follow.
         settings: Fields of `ImageRequest` that differ from their defaults.
         folder: The run's.
+        limit: Of all of them together.
 
     Raises:
         BadRequestError: the model refuses a prompt.
+        TimeoutError: the limit was reached before all were drawn.
         CacheWriteError: disk full or not writable.
     """
     kept, seconds = [], 0.0
     for lang, prompt in sample.prompts.items():
         request = ImageRequest(prompt=prompt, seed=seed, num_images=sample.num_images, **settings)
-        generation = pipeline.image(request)
+        generation = pipeline.image(request, stop=limit)
+        limit.check(generation)
         seconds += generation.timings.total_s
         for picture, drawn in zip(generation.images, generation.seeds, strict=True):
             name = f"{FOLDER}/{sample.id}-{lang}-{drawn}.png"

@@ -1,25 +1,29 @@
-"""From samples to records."""
+"""From a suite to a folder of records."""
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from evals.runner.pictures import draw_sample, experts_sha256
+from evals.runner.ask import Asking
+from evals.runner.engines import Engine, InProcess
+from evals.runner.pictures import experts_sha256
 from evals.runner.records import Record, RunFolder
-from evals.runner.translations import expert_sha256, translate_samples
-from evals.suites import ChoiceSample, ImageSample, Suite, TextSample, TranslationSample
-from evals.suites.base import KINDS, Sample
-from mtgen import TextRequest, __version__
+from evals.runner.shards import WHOLE, Shard
+from evals.runner.translations import expert_sha256
+from evals.suites import ImageSample, Suite, TranslationSample
+from evals.suites.base import Sample
+from mtgen import __version__
 from mtgen.cli import commit
-from mtgen.errors import BadRequestError
+from mtgen.errors import WorkerError
 from mtgen.requests import check_number
 
 if TYPE_CHECKING:
@@ -28,92 +32,8 @@ if TYPE_CHECKING:
 
 BATCH = 64
 """Texts that are translated together, and written to disk together."""
-
-
-def sample_seed(run_seed: int, sample_id: str) -> int:
-    """A seed of the sample's own, so that order and interruptions change nothing."""
-    digest = hashlib.sha256(f"{run_seed}:{sample_id}".encode()).digest()
-    return int.from_bytes(digest[:4], "big")
-
-
-def kind_of(sample: Sample) -> str:
-    """The sample's kind, as in its file."""
-    return next(name for name, kind in KINDS.items() if isinstance(sample, kind))
-
-
-def ask(
-    pipeline: Pipeline | Foreign,
-    sample: Sample,
-    run_seed: int,
-    settings: dict[str, Any],
-    folder: Path,
-) -> Record:
-    """Gives one sample to the model; a request that it refuses becomes a record's `error`.
-
-    Pictures are kept in `folder`.
-    """
-    asked = {**asdict(sample), "checks": list(getattr(sample, "checks", ()))}
-    seed = sample_seed(run_seed, sample.id)
-    try:
-        if isinstance(sample, ImageSample):
-            return draw_sample(pipeline, sample, seed, settings, folder)
-        if isinstance(sample, TextSample):
-            generation = pipeline.text(
-                TextRequest(
-                    prompt=sample.prompt,
-                    max_new_tokens=sample.max_new_tokens,
-                    seed=seed,
-                    **settings,
-                )
-            )
-            timings = generation.timings
-            return Record(
-                id=sample.id,
-                kind="text",
-                sample=asked,
-                seed=seed,
-                output=generation.text,
-                finish_reason=generation.finish_reason,
-                num_new_tokens=timings.num_new_tokens,
-                first_token_s=timings.first_token_s,
-                tokens_per_s=timings.tokens_per_s,
-            )
-        if isinstance(sample, TranslationSample):
-            [record] = translate_samples(pipeline, [sample], settings)
-            return record
-        if isinstance(sample, ChoiceSample):
-            found = pipeline.option_log_likelihoods(sample.options)
-            nlls = [-float(scores.double().sum()) for scores in found]
-            return Record(id=sample.id, kind="choice", sample=asked, option_nlls=nlls)
-        scores = pipeline.log_likelihood(sample.text)
-        return Record(
-            id=sample.id,
-            kind="likelihood",
-            sample=asked,
-            nll=-float(scores.double().sum()),
-            num_tokens=len(scores),
-        )
-    except BadRequestError as error:
-        return Record(id=sample.id, kind=kind_of(sample), sample=asked, error=str(error))
-
-
-def ask_together(
-    pipeline: Pipeline | Foreign,
-    samples: Sequence[Sample],
-    run_seed: int,
-    settings: dict[str, Any],
-    folder: Path,
-) -> Iterator[Record]:
-    """The records of a batch, in its order; see `ask`."""
-    texts = [sample for sample in samples if isinstance(sample, TranslationSample)]
-    if len(texts) > 1:
-        try:
-            yield from translate_samples(pipeline, texts, settings)
-            return
-        except BadRequestError:  # one by one, so that only what is refused is unscored
-            pass
-    for sample in samples:
-        yield ask(pipeline, sample, run_seed, settings, folder)
+MAX_FAILED = 20
+"""Batches that fail one after the other before the run ends."""
 
 
 def batches(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
@@ -142,54 +62,82 @@ def check_limit(limit: int | None) -> None:
         check_number("limit", limit, 1, 10**9, integer=True)
 
 
+def model_facts(model: Pipeline | Foreign, kinds: frozenset[type[Sample]]) -> dict[str, Any]:
+    """What a manifest says of a model that is asked samples of such kinds."""
+    facts: dict[str, Any] = {"model": model.model, "weights_sha256": model.weights_sha256()}
+    if ImageSample in kinds:
+        facts["experts_sha256"] = experts_sha256(model)
+    elif TranslationSample in kinds:
+        facts["experts_sha256"] = expert_sha256(model)
+        facts["model"] = model.translation_model  # has the expert's name once that is read
+    return facts
+
+
+def first_of_each_kind(suite: Suite, limit: int | None) -> list[Sample]:
+    """The samples that a suite asks, by kind, at most so many of each."""
+    everything = suite.chosen()
+    samples: list[Sample] = []
+    for kind in dict.fromkeys(map(type, everything)):
+        samples += [s for s in everything if type(s) is kind][:limit]
+    return samples
+
+
 def run_suite(
     suite: Suite,
-    pipeline: Pipeline | Foreign,
+    model: Pipeline | Foreign | Engine,
     out: Path,
     *,
     seed: int = 0,
     limit: int | None = None,
     settings: dict[str, Any] | None = None,
     watch: Callable[[int, int], bool] | None = None,
+    shard: Shard = WHOLE,
+    timeout_s: float | None = None,
+    retries: int = 1,
+    retry_errors: bool = False,
 ) -> bool:
     """Runs what is not on disk yet.
 
+    Whatever the engine, the shards and the interruptions, the records are the same but for their
+    timings: batches are of all samples, and each sample has a seed of its own.
+
     Args:
         suite: What to run.
-        pipeline: The model.
+        model: What is asked, or an engine with copies of it.
         out: The run's folder; a run that was killed goes on where it stopped.
         seed: Of the whole run; each sample gets its own from it.
         limit: Only the first so many samples of each kind.
         settings: Fields of the requests that differ from their defaults.
-        watch: Told how many of how many samples are done, before each batch and at the end; where
-            it says True, the run stops.
+        watch: Told how many of how many samples are done, at the beginning and after each batch;
+            where it says True, the run stops.
+        shard: The part of the run that is this process's; `watch` is told of that part.
+        timeout_s: See `Asking`.
+        retries: See `Asking`.
+        retry_errors: Ask again what has a transient error on disk.
 
     Returns:
-        Whether all samples are done.
+        Whether all samples of the shard are done.
 
     Raises:
-        RecordsError: `out` holds another run.
-        SettingError: a limit below 1.
+        RecordsError: `out` holds another run, or another process writes the same file in it.
+        SettingError: a limit below 1, or a time-out or retries out of their range.
+        WorkerError: processes die, or samples fail, one after the other.
+        CacheWriteError: disk full or not writable; the records so far are kept.
     """
     check_limit(limit)
-    everything = suite.chosen()
-    samples: list[Sample] = []
-    for kind in dict.fromkeys(map(type, everything)):
-        samples += [s for s in everything if type(s) is kind][:limit]
-    folder = RunFolder(out)
-    model, experts = pipeline.model, {}
-    if any(isinstance(sample, ImageSample) for sample in samples):
-        experts = {"experts_sha256": experts_sha256(pipeline)}
-    elif any(isinstance(sample, TranslationSample) for sample in samples):
-        experts = {"experts_sha256": expert_sha256(pipeline)}
-        model = pipeline.translation_model
+    asking = Asking(
+        folder=out, seed=seed, settings=settings or {}, timeout_s=timeout_s, retries=retries
+    )
+    engine = model if isinstance(model, Engine) else InProcess(model)
+    samples = first_of_each_kind(suite, limit)
+    everything = list(batches(samples))
+    places = {s.id: place for place, s in enumerate(itertools.chain.from_iterable(everything))}
+    folder = RunFolder(out, shard)
     folder.begin(
-        experts
+        engine.call(model_facts, frozenset(map(type, samples)))
         | {
             "suite": suite.name,
             "suite_sha256": suite.checksum,
-            "model": model,
-            "weights_sha256": pipeline.weights_sha256(),
             "seed": seed,
             "limit": limit,
             "drawn": suite.drawn,
@@ -201,18 +149,36 @@ def run_suite(
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
-    done = {record["id"] for record in folder.records()}
-    count = 0
-    with tqdm(total=len(samples), desc=suite.name, unit="sample", disable=None) as bar:
-        for batch in batches(samples):
-            if watch is not None and watch(count, len(samples)):
-                return False
-            if not all(sample.id in done for sample in batch):
-                for record in ask_together(pipeline, batch, seed, settings or {}, out):
+    with folder.writing():
+        on_disk = folder.records()
+        done = {r["id"] for r in on_disk if not (retry_errors and r.get("transient"))}
+        mine = shard.of(everything)
+        missing = [batch for batch in mine if not all(sample.id in done for sample in batch)]
+        total = sum(map(len, mine))
+        count, num_failed = total - sum(map(len, missing)), 0
+        if watch is not None and watch(count, total):
+            return count == total
+        with (
+            tqdm(total=total, initial=count, desc=suite.name, unit="sample", disable=None) as bar,
+            closing(engine.answers(asking, missing)) as answers,
+        ):
+            for records in answers:
+                for record in records:
                     if record.id not in done:
-                        folder.append(record)
-            count += len(batch)
-            bar.update(len(batch))
-        if watch is not None:
-            watch(count, len(samples))
-    return True
+                        folder.append(replace(record, place=places[record.id]))
+                count += len(records)
+                bar.update(len(records))
+                if watch is not None and watch(count, total):
+                    break
+                num_failed = num_failed + 1 if all(r.transient for r in records) else 0
+                if num_failed == MAX_FAILED:
+                    raise WorkerError(failed_on_end(records[-1]))
+    return count == total
+
+
+def failed_on_end(record: Record) -> str:
+    """Why a run that fails everywhere ends."""
+    return (
+        f"{MAX_FAILED} samples failed one after the other, the last with: {record.error}; mend "
+        "that and run the same command with --retry-errors"
+    )

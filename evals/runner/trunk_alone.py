@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,8 +42,9 @@ class TrunkAlone(Pipeline):
         self.translation_model = f"{self.model}+no-expert"
 
     def translate_all(
-        self, texts: Sequence[str], *, source: str, target: str, **settings: Any
-    ) -> list[str]:
+        self, texts: Sequence[str], *, source: str, target: str,
+        stop: threading.Event | None = None, **settings: Any,
+    ) -> list[str]:  # fmt: skip
         """See `Pipeline.translate_all`.
 
         Raises:
@@ -75,6 +77,7 @@ class TrunkAlone(Pipeline):
                 self.runtime, [prompts[place] for place in places],
                 eos_ids=self.tokenizer.eos_ids, max_new_tokens=[limits[p] for p in places],
                 num_beams=request.num_beams, length_penalty=request.length_penalty,
+                stop=stop,
             ):  # fmt: skip
                 outputs[places[row]] = self.tokenizer.decode(hypotheses[0].ids).strip()
         return outputs

@@ -283,7 +283,9 @@ def test_list_run_report_and_compare_work_from_the_shell(shell, tiny_trunk, tmp_
         )
         assert len(json.loads(done.stdout)["scores"]) == len(SMOKE.metrics), done.stderr
     files = json.loads(shell("-m", "evals", "report", tmp_path / "a", "--json").stdout)["files"]
-    assert [os.path.basename(file) for file in files] == ["report.html", "report.md"]
+    assert [os.path.basename(file) for file in files] == [
+        "report.html", "report.md", "scores.json", "samples.parquet"
+    ]  # fmt: skip
     done = shell("-m", "evals", "compare", tmp_path / "a", tmp_path / "b")
     assert done.returncode == 0, done.stderr
     assert "B - A" in done.stdout
