@@ -93,10 +93,12 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise RecordsError(f"{path} cannot be read ({error})") from None
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self, *, mend: bool = False) -> list[dict[str, Any]]:
         """All records, by sample id in the order they were written.
 
-        A last line that was cut off by a kill is dropped from the file.
+        Args:
+            mend: Drop a last line that was cut off by a kill from the file, before it is appended
+                to; readers leave the file alone, another process may be writing it.
 
         Raises:
             RecordsError: another line is damaged.
@@ -106,7 +108,7 @@ class RunFolder:
             return []
         raw = path.read_bytes()
         whole, newline, rest = raw.rpartition(b"\n")
-        if rest:
+        if rest and mend:
             with path.open("r+b") as file:
                 file.truncate(len(whole) + len(newline))
         found: dict[str, dict[str, Any]] = {}

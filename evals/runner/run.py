@@ -200,7 +200,7 @@ def run_suite(
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
     )
-    done = {record["id"] for record in folder.records()}
+    done = {record["id"] for record in folder.records(mend=True)}
     count = 0
     with tqdm(total=len(samples), desc=suite.name, unit="sample", disable=None) as bar:
         for batch in batches(samples):
