@@ -25,10 +25,12 @@ INK = "#010203"
 """Stands for `currentColor`, which matplotlib does not know."""
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
+"""So that a line shows through one that covers it."""
 MAX_SERIES = len(COLOURS)
 MIN_AXES = 3
 """Of a radar: two would be a line."""
-WIDTH_IN, ROW_IN, HEAD_IN = 6.2, 0.27, 0.62
+WIDTH_IN, ROW_IN, HEAD_IN = 5.4, 0.27, 0.62
 LOOKS: dict[str, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "mtgen", "font.size": 10,
     "text.color": INK, "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK,
@@ -132,7 +134,8 @@ def plot_radar(series: Sequence[tuple[str, Sequence[Point]]]) -> str | None:
         axes.set_theta_direction(-1)
         angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
         around = np.append(angles, angles[0])
-        for (name, points), colour, marker in zip(series, COLOURS, MARKERS, strict=False):
+        styles = zip(series, COLOURS, MARKERS, DASHES, strict=False)
+        for (name, points), colour, marker, dashes in styles:
             by_axis = {point.axis: point for point in points}
             rows = [
                 (p.value, *(p.ci95 or (p.value, p.value)))
@@ -141,7 +144,8 @@ def plot_radar(series: Sequence[tuple[str, Sequence[Point]]]) -> str | None:
             ]  # fmt: skip
             value, low, high = np.array([*rows, rows[0]]).T
             axes.fill_between(around, low, high, color=colour, alpha=0.22, linewidth=0)
-            axes.plot(around, value, marker=marker, color=colour, label=name, markersize=5)
+            look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dashes}
+            axes.plot(around, value, label=name, markersize=5, **look)
         axes.set_xticks(angles, [textwrap.fill(name, 22, break_long_words=False) for name in names])
         for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
             across = round(float(np.sin(angle)), 3)

@@ -137,7 +137,9 @@ def build_tab(model: SharedModel, page: gr.Blocks, tab: gr.Tab, others: Others) 
         plots = gr.HTML(elem_id="plots", **bare)
         with gr.Row():
             save_page, save_csv, save_markdown = (
-                gr.DownloadButton(f"Download {kind}", size="sm", min_width=130, elem_id=f"save-{ending}")
+                gr.DownloadButton(
+                    f"Download {kind}", size="sm", min_width=130, elem_id=f"save-{ending}"
+                )
                 for kind, ending in (("HTML", "html"), ("CSV", "csv"), ("Markdown", "md"))
             )  # fmt: skip
         with gr.Column(visible=False, elem_id="samples-panel") as samples_panel:
@@ -377,7 +379,12 @@ def build_tab(model: SharedModel, page: gr.Blocks, tab: gr.Tab, others: Others) 
             told = error if isinstance(error, gr.Error) else explained(error)
             view, shown, num_all = complaint_html(told.message), [], 0
         has_more = len(shown) < num_all
-        return gr.Column(visible=True), f"#### Samples of {score}", view, gr.Button(visible=has_more)
+        return (
+            gr.Column(visible=True),
+            f"#### Samples of {score}",
+            view,
+            gr.Button(visible=has_more),
+        )
 
     def choose_score(name: str | None, data: gr.EventData) -> tuple:
         _, run = found(name)

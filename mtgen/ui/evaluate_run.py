@@ -1,4 +1,4 @@
-"""Runs of suites from the page: where results lie, what is asked, and the turns that a run takes."""
+"""Runs of suites from the page: where results lie, what is asked, and turns that a run takes."""
 
 from __future__ import annotations
 
@@ -198,7 +198,9 @@ class Evaluation:
         if self.folder is not None:
             return run_suite(suite, self._model, self.folder, **more)
         for number in count(1):
-            folder = self.root / (self.choice.name if number == 1 else f"{self.choice.name}-{number}")
+            folder = self.root / (
+                self.choice.name if number == 1 else f"{self.choice.name}-{number}"
+            )
             was_there = (folder / MANIFEST).exists()
             try:
                 self._before = num_records(folder)

@@ -54,7 +54,7 @@ CSS = """
 .dark { --series-0: #56b4e9; --series-5: #0072b2; }
 #evaluate-tab .plot { overflow-x: auto; color: var(--body-text-color); }
 #evaluate-tab .plot svg {
-  width: 100%; min-width: 400px; max-width: 640px; height: auto; display: block; margin: 0 auto;
+  width: 100%; min-width: 320px; max-width: 600px; height: auto; display: block; margin: 0 auto;
 }
 #evaluate-tab .sample {
   border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg);
@@ -84,6 +84,7 @@ CSS = """
 .dark #evaluate-tab .problem { color: #f2867d; }
 #evaluate-form, #compare-runs-row { align-items: end; }
 @media (max-width: 640px) {
+  #evaluate-tab td.unit { white-space: nowrap; }
   #evaluate-tab dl { grid-template-columns: 1fr; gap: 0; }
   #evaluate-tab dd { margin-bottom: 6px; }
 }
@@ -203,7 +204,7 @@ def scores_html(scores: Sequence[Score], chosen: str | None) -> str:
             escaped(score.name),
             f'<td class="figure"><b>{number(score.value)}</b></td>',
             f'<td class="figure">{interval(score.ci95)}</td>',
-            f"<td>{escaped(score.unit)}{better}</td>",
+            f'<td class="unit">{escaped(score.unit)}{better}</td>',
             f'<td class="figure">{score.n_scored}{unscored}</td>',
         ]
         name = f"show the samples of {score.name}"
@@ -287,7 +288,7 @@ def differences_html(a: Entry, b: Entry, differences: Sequence[Difference]) -> s
         ]  # fmt: skip
         figures = "".join(f'<td class="figure">{cell}</td>' for cell in cells)
         verdict = f'<td class="{kinds.get(d.verdict, "")}">{d.verdict}</td>'
-        rows.append(f'<tr><td>{escaped(d.name)}</td>{figures}{verdict}</tr>')
+        rows.append(f"<tr><td>{escaped(d.name)}</td>{figures}{verdict}</tr>")
     head = ["Score", "A", "B", "B − A", "95% interval", "n", "B is"]
     names = "".join(
         f'<p class="faint">{letter}: {escaped(title(entry))}</p>'
@@ -304,4 +305,3 @@ def suites_html(refused: Sequence[tuple[str, str]]) -> str:
     """Suites that cannot be run here, each with the reason."""
     items = "".join(f"<li><b>{escaped(name)}</b>: {escaped(why)}</li>" for name, why in refused)
     return f'<ul class="faint">{items}</ul>'
-

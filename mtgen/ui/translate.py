@@ -204,7 +204,11 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
         """Updates while a text is translated."""
         asked: TranslationRequest = job.work
         try:
-            stream = (model.measured if asked == opened else model).get().translation_stream(asked, stop=job.stop)
+            stream = (
+                (model.measured if asked == opened else model)
+                .get()
+                .translation_stream(asked, stop=job.stop)
+            )
             started, told_at = time.monotonic(), 0.0
             for progress in stream:
                 now = time.monotonic()
@@ -243,9 +247,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
             if not job.discarded:
                 yield update(line=line(told.message, problem=True))
 
-    def translate_texts(
-        opened: TranslationRequest | None, request: gr.Request
-    ) -> Iterator[tuple]:
+    def translate_texts(opened: TranslationRequest | None, request: gr.Request) -> Iterator[tuple]:
         """Translates a visitor's texts until none is left; a newer one ends the one before."""
         yield update()
         session = request.session_hash
@@ -270,8 +272,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
     def then_translate(begun: Any) -> None:
         """What follows once a text has been taken up."""
         done = begun.success(
-            translate_texts, [opened], [*parts.values()], show_progress="hidden", trigger_mode="multiple",
-            concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
+            translate_texts, [opened], [*parts.values()], show_progress="hidden",
+            trigger_mode="multiple", concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
         )  # fmt: skip
         listen(done.success, end, [], [go, stop], trigger_mode="multiple")
         listen(done.failure, refused, [], [state_line, go, stop], trigger_mode="multiple")
