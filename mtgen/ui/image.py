@@ -34,6 +34,7 @@ from mtgen.ui.image_form import (
 from mtgen.ui.known import known_things, search
 from mtgen.ui.model import SharedModel
 from mtgen.ui.pictures import MAX_ROWS, Drawn, Progress, draw, draw_sheet, preview_html
+from mtgen.ui.score_this import picture_line
 from mtgen.ui.turns import AS_MEASURED, PARALLEL, Turns, complaint, explained, listen
 
 BUSY = "the last picture is still being drawn; stop it first, with the Stop button or Esc"
@@ -98,6 +99,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
                     gr.DownloadButton(visible=False, size="sm", min_width=120)
                     for _ in range(MAX_IMAGES)
                 ]
+            score = gr.Button("Score", size="sm", min_width=80, elem_id="score-picture")
             examples = gr.Dataset(
                 components=["textbox"], samples=[[text] for text in EXAMPLES], show_label=False,
                 elem_id="picture-examples", samples_per_page=len(EXAMPLES),
@@ -349,6 +351,18 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
     listen(drop.clear, lambda: gr.Column(visible=False), [], [found])
     listen(use_all.click, use_settings, [dropped], [*form, *extra])
     listen(use_seed.click, lambda path: str(settings_of_file(path).request.seed), [dropped], [seed])
+
+    def score_shown(shown: list[tuple[str, str | None]] | None) -> str:
+        try:
+            return picture_line([path for path, _ in shown or []])
+        except Exception as error:
+            raise (error if isinstance(error, gr.Error) else explained(error)) from None
+
+    score.click(
+        score_shown, [pictures], [state_line], show_progress="minimal",
+        show_progress_on=state_line, concurrency_limit=PARALLEL, concurrency_id="model",
+        api_visibility="private",
+    )  # fmt: skip
 
     def look_up(text: str) -> tuple:
         hits = search(text)

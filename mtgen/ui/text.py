@@ -21,6 +21,7 @@ from mtgen.requests import (
     TextRequest,
 )
 from mtgen.ui.model import SharedModel
+from mtgen.ui.score_this import text_line
 from mtgen.ui.turns import AS_MEASURED, PARALLEL, Turns, complaint, explained, listen, whole
 
 REFRESH_S = 0.1
@@ -198,6 +199,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> Form:
         again = gr.Button("Regenerate", size="sm", min_width=80, elem_id="again")
         clear = gr.Button("Clear", size="sm", min_width=80, elem_id="clear")
         export = gr.Button("Export", size="sm", min_width=80, elem_id="export")
+        score = gr.Button("Score", size="sm", min_width=80, elem_id="score-text")
     payload = gr.Textbox(visible="hidden", elem_id="payload", show_label=False)
     with gr.Accordion("Settings", open=False):
         with gr.Row():
@@ -366,6 +368,18 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> Form:
     listen(export.click, collect, [records], [payload]).success(
         None, [payload], None, js=DOWNLOAD, api_visibility="private"
     )
+
+    def score_last(chat: list) -> str:
+        answers = [content_text(turn["content"]) for turn in chat if turn["role"] == "assistant"]
+        try:
+            return text_line(model, answers[-1] if answers else "")
+        except Exception as error:
+            raise explained(error) from None
+
+    score.click(
+        score_last, [chat], [state_line], show_progress="minimal", show_progress_on=state_line,
+        concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
+    )  # fmt: skip
 
     def text_endpoint(
         prompt: str,

@@ -17,6 +17,7 @@ from mtgen.requests import LANGUAGES, MAX_ALTERNATIVES, MAX_TEMPERATURE, Transla
 from mtgen.ui import translate_api, translate_files
 from mtgen.ui.model import SharedModel
 from mtgen.ui.pictures import in_words
+from mtgen.ui.score_this import translation_line
 from mtgen.ui.translate_form import DETECT, Form, swapped
 from mtgen.ui.translate_view import (
     CLICKS,
@@ -98,6 +99,13 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
                 copy = gr.Button("Copy", min_width=80, elem_id="translate-copy")
             notes = gr.HTML(elem_id="translate-notes", **bare)
             sentence = gr.HTML(elem_id="sentence", js_on_load=CLICKS, **bare)
+            with gr.Row(elem_id="score-row"):
+                reference = gr.Textbox(
+                    "", show_label=False, label="Reference", lines=1, max_lines=6,
+                    container=False, scale=3, min_width=160, elem_id="reference",
+                    placeholder="Reference, if you have one",
+                )  # fmt: skip
+                score = gr.Button("Score", min_width=80, scale=1, elem_id="score-translation")
     plain = gr.Textbox(visible="hidden", elem_id="translation-text", show_label=False)
     typed = gr.Button(visible="hidden", elem_id="translate-typed")
     examples = gr.Dataset(
@@ -273,7 +281,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
         """What follows once a text has been taken up."""
         done = begun.success(
             translate_texts, [opened], [*parts.values()], show_progress="hidden",
-            trigger_mode="multiple", concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
+            trigger_mode="multiple", concurrency_limit=PARALLEL, concurrency_id="model",
+            api_visibility="private",
         )  # fmt: skip
         listen(done.success, end, [], [go, stop], trigger_mode="multiple")
         listen(done.failure, refused, [], [state_line, go, stop], trigger_mode="multiple")
@@ -333,6 +342,23 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
     listen(copy.click, None, [plain], None, js=COPY).then(
         lambda shown: line("copied" if shown else "there is no translation to copy yet"),
         [plain], [state_line], show_progress="hidden", api_visibility="private", queue=False,
+    )  # fmt: skip
+
+    def score_shown(shown: Shown, wanted: str) -> str:
+        asked = shown.asked
+        try:
+            told = translation_line(
+                asked.text if asked else "", shown.text if asked else "", wanted or "",
+                (asked and asked.source) or "", asked.target if asked else "",
+                shown.confidence, weights,
+            )  # fmt: skip
+            return line(told)
+        except Exception as error:
+            return line(explained(error).message, problem=True)
+
+    score.click(
+        score_shown, [shown_state, reference], [state_line], show_progress="hidden",
+        concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
     )  # fmt: skip
 
     def look(session: str | None, shown: Shown) -> tuple:
