@@ -176,7 +176,7 @@ def plot_speeds(records: Sequence[Any]) -> str | None:
         axes.hist(speeds, bins=20, color=COLOURS[0], alpha=0.8)
         axes.set_xlabel("tokens per second, after the first")
         axes.set_ylabel("answers")
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="y", integer=True)
         return svg(figure, f"Speed of {len(speeds)} answers")
 
 
@@ -184,7 +184,7 @@ def looks() -> Any:
     """The style of all plots, while it lasts."""
     import matplotlib
 
-    return matplotlib.rc_context(LOOKS)
+    return matplotlib.rc_context(LOOKS)  # type: ignore[arg-type]
 
 
 def svg(figure: Figure, label: str) -> str:

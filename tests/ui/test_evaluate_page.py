@@ -229,7 +229,7 @@ def test_pictures_are_shown_and_a_sample_opens_in_the_image_tab(page, runs_folde
 
 def pick(page: Page, box: str, name: str) -> None:
     page.locator(f"{box} input").click()
-    page.locator(f"{box} li", has_text=re.compile(rf"· {name}$")).click()
+    page.locator(f"{box} li", has_text=re.compile(rf"· {name}\s*$")).click()
 
 
 @browser_test
