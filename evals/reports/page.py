@@ -7,7 +7,8 @@ import io
 from pathlib import Path
 from typing import Any
 
-from evals.metrics.stats import Score
+from evals.reports.board import points_of
+from evals.reports.plots import plot_radar, plot_scores, plot_speeds
 from evals.reports.tables import SCORE_HEADER, TOLD, Run, failures, score_rows
 from evals.suites import find_suite
 
@@ -15,54 +16,6 @@ THUMBNAIL_PX = 96
 MAX_DRAWN = 80
 """Prompts whose pictures are shown: a page of about 1 MB."""
 TEMPLATE = Path(__file__).parent / "page.html"
-
-
-def plot_shares(scores: list[Score]) -> str | None:
-    """Scores between 0 and 1 with their intervals, as inline SVG; None where there are none."""
-    shares = [s for s in scores if s.unit.startswith("share") and s.value is not None]
-    if not shares:
-        return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 0.5 + 0.45 * len(shares)))
-    axes = figure.subplots()
-    for row, score in enumerate(reversed(shares)):
-        if score.ci95:
-            axes.plot(score.ci95, [row, row], color="#0d9488", linewidth=5, alpha=0.35)
-        axes.plot([score.value or 0.0], [row], "o", color="#0d9488")
-    axes.set_yticks(range(len(shares)), [s.name for s in reversed(shares)])
-    axes.set_ylim(-0.6, len(shares) - 0.4)
-    axes.set_xlim(-0.02, 1.02)
-    axes.grid(axis="x", alpha=0.3)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    return _svg(figure)
-
-
-def plot_speeds(run: Run) -> str | None:
-    """Tokens per second of each answer, as inline SVG; None where none was timed."""
-    speeds = [r["tokens_per_s"] for r in run.records if r.get("tokens_per_s")]
-    if not speeds:
-        return None
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2))
-    axes = figure.subplots()
-    axes.hist(speeds, bins=20, color="#0d9488", alpha=0.8)
-    axes.set_xlabel("tokens per second, after the first")
-    axes.set_ylabel("answers")
-    axes.spines[["top", "right"]].set_visible(False)
-    return _svg(figure)
-
-
-def _svg(figure) -> str:
-    import matplotlib
-
-    buffer = io.StringIO()
-    # text stays text; a fixed salt and no date make the same records give the same page
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "mtgen"}):
-        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    markup = buffer.getvalue()
-    return markup[markup.index("<svg") :]
 
 
 def thumbnail(path: Path) -> str:
@@ -87,6 +40,16 @@ def drawn_samples(run: Run) -> list[dict[str, Any]]:
         }
         for record in kept
     ]
+
+
+def plots(run: Run) -> list[str]:
+    """All that a run gives to draw: scores, a radar of those with a scale, speeds."""
+    drawn = (
+        plot_scores(run.scores),
+        plot_radar([(run.manifest["model"], points_of(run))]),
+        plot_speeds(run.records),
+    )
+    return [plot for plot in drawn if plot]
 
 
 def mark(row: list[float] | None) -> str:
@@ -123,7 +86,7 @@ def run_page(run: Run) -> str:
         rows=score_rows(run.scores),
         told=TOLD,
         failures=failures(run.scores),
-        plots=[plot for plot in (plot_shares(run.scores), plot_speeds(run)) if plot],
+        plots=plots(run),
         answers=answers,
         drawn=drawn_samples(run),
         num_left_out=max(0, sum(r["kind"] == "image" for r in run.records) - MAX_DRAWN),

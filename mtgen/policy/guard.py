@@ -54,6 +54,12 @@ class Guarded:
         """The pipeline itself, for what was admitted already."""
         return self._pipeline
 
+    def around(self, pipeline: Pipeline) -> Guarded:
+        """Another pipeline under the same rules, limits and log."""
+        return Guarded(
+            pipeline, self._visitor, policy=self._policy, limits=self._limits, log=self._log
+        )
+
     def verify(self, what: Any, **more: Any) -> Any:
         """See `Pipeline.verify`; counted, but not looked at.
 

@@ -11,7 +11,7 @@ with without_stub_files():
 from gradio.themes import Base, Soft
 
 from mtgen.policy.limits import whole
-from mtgen.ui import image, text, translate, translate_view, verify
+from mtgen.ui import evaluate, evaluate_view, image, text, translate, translate_view, verify
 from mtgen.ui.model import SharedModel
 
 TITLE = "mtgen"
@@ -37,7 +37,10 @@ STYLE = """
   color: var(--body-text-color-subdued);
 }
 footer { opacity: .7; }
-@media (max-width: 640px) { .gradio-container { padding: 8px !important; } }
+@media (max-width: 640px) {
+  .gradio-container { padding: 8px !important; }
+  .tab-container button { padding: 0 8px !important; font-size: var(--text-sm) !important; }
+}
 .chips .wrap { gap: 6px; }
 .chips label { padding: 4px 12px !important; border-radius: 999px !important; position: relative; }
 .chips label span { margin: 0 !important; }
@@ -65,7 +68,7 @@ table.settings td { overflow-wrap: anywhere; width: 100%; }
 #seed-row, #compare-row { align-items: end; }
 """
 
-CSS = STYLE + translate_view.CSS + verify.CSS
+CSS = STYLE + translate_view.CSS + verify.CSS + evaluate_view.CSS
 
 # Escape stops what is being made on the tab in view, from wherever the focus is.
 ESCAPE = """
@@ -97,13 +100,17 @@ def build_app(model: SharedModel) -> gr.Blocks:
         title=TITLE, analytics_enabled=False, fill_width=False, delete_cache=KEPT_S
     ) as page:
         gr.Markdown(INTRO)
-        with gr.Tab("Text"):
-            text.build_tab(model, page)
-        with gr.Tab("Translate"):
-            translate.build_tab(model, page)
-        with gr.Tab("Image"):
-            image.build_tab(model, page)
-        with gr.Tab("Verify"):
-            verify.build_tab(model)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Text", id="Text"):
+                texts = text.build_tab(model, page)
+            with gr.Tab("Translate", id="Translate"):
+                translations = translate.build_tab(model, page)
+            with gr.Tab("Image", id="Image"):
+                pictures = image.build_tab(model, page)
+            with gr.Tab("Verify", id="Verify"):
+                verify.build_tab(model)
+            with gr.Tab("Evaluate", id="Evaluate", elem_id="evaluate-tab") as tab:
+                others = evaluate.Others(tabs, texts, translations, pictures)
+                evaluate.build_tab(model, page, tab, others)
     page.queue(max_size=whole(os.environ, QUEUE_ENV, QUEUE) or None, default_concurrency_limit=8)
     return page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -33,7 +34,8 @@ from mtgen.ui.image_form import (
 from mtgen.ui.known import known_things, search
 from mtgen.ui.model import SharedModel
 from mtgen.ui.pictures import MAX_ROWS, Drawn, Progress, draw, draw_sheet, preview_html
-from mtgen.ui.turns import PARALLEL, Turns, complaint, explained, listen
+from mtgen.ui.score_this import picture_line
+from mtgen.ui.turns import AS_MEASURED, PARALLEL, Turns, complaint, explained, listen
 
 BUSY = "the last picture is still being drawn; stop it first, with the Stop button or Esc"
 STOPPED_EARLY = "stopped before it began"
@@ -62,9 +64,14 @@ prompt.
 DEFAULTS = ImageRequest(prompt="-")
 
 
-def build_tab(model: SharedModel, page: gr.Blocks) -> None:
-    """Adds the tab's components and events to the page under construction."""
+def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
+    """Adds the tab's components and events to the page under construction.
+
+    Returns:
+        The form, and the state for a request of the evals that was put into it.
+    """
     turns = Turns(BUSY)
+    opened = gr.State(None)  # asked again, it has the marks of evals
     styles = offered_styles(model.weights)
     history = gr.State([])  # paths of PNG files, newest first; they carry their settings
     last_seed = gr.State(None)
@@ -92,6 +99,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                     gr.DownloadButton(visible=False, size="sm", min_width=120)
                     for _ in range(MAX_IMAGES)
                 ]
+            score = gr.Button("Score", size="sm", min_width=80, elem_id="score-picture")
             examples = gr.Dataset(
                 components=["textbox"], samples=[[text] for text in EXAMPLES], show_label=False,
                 elem_id="picture-examples", samples_per_page=len(EXAMPLES),
@@ -259,8 +267,16 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         return respond
 
     @responder
-    def draw_form(stop: Event, *values: Any) -> Iterator[Progress | Drawn]:
-        yield from draw(model, Form(*values).request(), folder, stop)
+    def draw_form(
+        stop: Event, opened: ImageRequest | None, *values: Any
+    ) -> Iterator[Progress | Drawn]:
+        request = Form(*values).request()
+        if request != opened:
+            yield from draw(model, request, folder, stop)
+            return
+        for state in draw(model.measured, request, folder, stop):
+            is_drawn = isinstance(state, Drawn)
+            yield replace(state, line=state.line + AS_MEASURED) if is_drawn else state
 
     @responder
     def draw_comparison(
@@ -285,9 +301,9 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
 
     begins, extra = [prompt, state_line], [num_seeds, scales]
     begun = listen(prompt.submit, begin_picture, [*form], begins)
-    drawn_by(begun, draw_form, [history, *form])
+    drawn_by(begun, draw_form, [history, opened, *form])
     begun = listen(examples.click, begin_example, [examples, *form], begins)
-    drawn_by(begun, draw_form, [history, *form])
+    drawn_by(begun, draw_form, [history, opened, *form])
     begun = listen(compare.click, begin_sheet, [*extra, *form], begins)
     drawn_by(begun, draw_comparison, [history, *extra, *form])
 
@@ -335,6 +351,18 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     listen(drop.clear, lambda: gr.Column(visible=False), [], [found])
     listen(use_all.click, use_settings, [dropped], [*form, *extra])
     listen(use_seed.click, lambda path: str(settings_of_file(path).request.seed), [dropped], [seed])
+
+    def score_shown(shown: list[tuple[str, str | None]] | None) -> str:
+        try:
+            return picture_line([path for path, _ in shown or []])
+        except Exception as error:
+            raise (error if isinstance(error, gr.Error) else explained(error)) from None
+
+    score.click(
+        score_shown, [pictures], [state_line], show_progress="minimal",
+        show_progress_on=state_line, concurrency_limit=PARALLEL, concurrency_id="model",
+        api_visibility="private",
+    )  # fmt: skip
 
     def look_up(text: str) -> tuple:
         hits = search(text)
@@ -405,3 +433,4 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         return move_files_to_cache(data, pictures, postprocess=True)
 
     api(image_endpoint, api_name="image", concurrency_limit=PARALLEL, concurrency_id="model")
+    return form, opened

@@ -75,7 +75,11 @@ class Form(NamedTuple):
     @classmethod
     def filled(cls, settings: PictureSettings, styles: Collection[str]) -> Form:
         """Values that draw a picture again, where the page offers its style."""
-        request = settings.request
+        return cls.asking(settings.request, styles)
+
+    @classmethod
+    def asking(cls, request: ImageRequest, styles: Collection[str]) -> Form:
+        """Values that make a request, where the page offers its style."""
         style = request.style or ANY
         if style not in styles:
             gr.Warning(f"this page does not offer the style {style!r}; any style is set instead")

@@ -85,3 +85,30 @@ class SharedModel:
             MtgenError: as `mtgen.load`.
         """
         return self.start().result()
+
+    def pipeline(self) -> Pipeline:
+        """The pipeline itself, for what was admitted already; errors as `get`."""
+        guarded = self.get()
+        return getattr(guarded, "unguarded", guarded)
+
+    @property
+    def measured(self) -> SharedModel:
+        """The same model as evals ask it, for what repeats a sample of theirs."""
+        return MeasuredModel(self)
+
+
+class MeasuredModel(SharedModel):
+    """The shared model with the marks of evals: the key is published, and the day stands still."""
+
+    def __init__(self, model: SharedModel) -> None:
+        self._model, self.weights = model, model.weights
+
+    @property
+    def ready(self) -> bool:
+        return self._model.ready
+
+    def get(self) -> Pipeline:
+        from evals.runner.shared import Measured
+
+        guarded: Any = self._model.get()
+        return guarded.around(Measured(self._model.pipeline()))

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 from gradio.events import api
@@ -21,7 +21,8 @@ from mtgen.requests import (
     TextRequest,
 )
 from mtgen.ui.model import SharedModel
-from mtgen.ui.turns import PARALLEL, Turns, complaint, explained, listen, whole
+from mtgen.ui.score_this import text_line
+from mtgen.ui.turns import AS_MEASURED, PARALLEL, Turns, complaint, explained, listen, whole
 
 REFRESH_S = 0.1
 """Seconds between updates of the page while text streams; each costs time on the same cores."""
@@ -57,6 +58,30 @@ class Before:
     records: list = field(default_factory=list)
     text: str = ""
     """What was typed or edited for the turn; goes back into the box."""
+
+
+class Form(NamedTuple):
+    """The components, or their values, that a sample of the evals fills."""
+
+    chat: Any
+    records: Any
+    line: Any
+    prompt: Any
+    system: Any
+    max_new_tokens: Any
+    temperature: Any
+    top_p: Any
+    seed: Any
+    random_seed: Any
+    opened: Any
+
+    @classmethod
+    def filled(cls, request: TextRequest) -> Form:
+        """Values that ask a request again, in an empty chat."""
+        return cls(
+            [], [], "", request.prompt, request.system or "", request.max_new_tokens,
+            request.temperature, request.top_p, request.seed, False, request,
+        )  # fmt: skip
 
 
 def pieces(
@@ -141,10 +166,11 @@ def position(index: int | tuple[int, int]) -> int:
     return index if isinstance(index, int) else index[0]
 
 
-def build_tab(model: SharedModel, page: gr.Blocks) -> None:
+def build_tab(model: SharedModel, page: gr.Blocks) -> Form:
     """Adds the tab's components and events to the page under construction."""
     turns = Turns(BUSY)
 
+    opened = gr.State(None)  # a request of the evals; asked again, it has their marks
     records = gr.State([])  # one `Generation.as_dict()` for each answer in the chat
     before = gr.State(Before())
     chat = gr.Chatbot(
@@ -173,6 +199,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         again = gr.Button("Regenerate", size="sm", min_width=80, elem_id="again")
         clear = gr.Button("Clear", size="sm", min_width=80, elem_id="clear")
         export = gr.Button("Export", size="sm", min_width=80, elem_id="export")
+        score = gr.Button("Score", size="sm", min_width=80, elem_id="score-text")
     payload = gr.Textbox(visible="hidden", elem_id="payload", show_label=False)
     with gr.Accordion("Settings", open=False):
         with gr.Row():
@@ -216,7 +243,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
 
     def respond(
         history: list, past: list, system: str, temperature: float, top_p: float,
-        max_new_tokens: float, seed: float | None, random_seed: bool, request: gr.Request,
+        max_new_tokens: float, seed: float | None, random_seed: bool, opened: TextRequest | None,
+        request: gr.Request,
     ) -> Iterator[tuple]:  # fmt: skip
         """Streams the answer to the chat's last message."""
         turn = turns.current(request.session_hash)
@@ -234,7 +262,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                 top_p=top_p,
                 seed=None if random_seed else whole(seed, "seed"),
             )
-            for piece in pieces(model, question, turn.stop):
+            again = question == opened
+            for piece in pieces(model.measured if again else model, question, turn.stop):
                 if turn.discarded:
                     return
                 if isinstance(piece, str):
@@ -243,7 +272,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                     yield *unchanged, STOPPED_EARLY
                 else:
                     answer = said("assistant", piece.text)
-                    yield [*history, answer], [*past, piece.as_dict()], piece.seed, status(piece)
+                    told = status(piece) + (AS_MEASURED if again else "")
+                    yield [*history, answer], [*past, piece.as_dict()], piece.seed, told
         except gr.Error as error:  # raised, it would cover the whole chat with one word
             gr.Warning(error.message, title="Not answered")
             yield *unchanged, error.message
@@ -266,7 +296,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         """What follows once the chat ends with a message to answer."""
         answered = event.success(
             respond,
-            [chat, records, *settings],
+            [chat, records, *settings, opened],
             [chat, records, seed, state_line],
             show_progress="minimal",
             concurrency_limit=PARALLEL,
@@ -339,6 +369,18 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
         None, [payload], None, js=DOWNLOAD, api_visibility="private"
     )
 
+    def score_last(chat: list) -> str:
+        answers = [content_text(turn["content"]) for turn in chat if turn["role"] == "assistant"]
+        try:
+            return text_line(model, answers[-1] if answers else "")
+        except Exception as error:
+            raise explained(error) from None
+
+    score.click(
+        score_last, [chat], [state_line], show_progress="minimal", show_progress_on=state_line,
+        concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
+    )  # fmt: skip
+
     def text_endpoint(
         prompt: str,
         system: str | None = None,
@@ -376,3 +418,7 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             yield piece.as_dict() if isinstance(piece, Generation) else {"text": piece}
 
     api(text_endpoint, api_name="text", concurrency_limit=PARALLEL, concurrency_id="model")
+    return Form(
+        chat, records, state_line, prompt, system, max_new_tokens, temperature, top_p, seed,
+        random_seed, opened,
+    )  # fmt: skip

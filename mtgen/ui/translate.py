@@ -17,6 +17,7 @@ from mtgen.requests import LANGUAGES, MAX_ALTERNATIVES, MAX_TEMPERATURE, Transla
 from mtgen.ui import translate_api, translate_files
 from mtgen.ui.model import SharedModel
 from mtgen.ui.pictures import in_words
+from mtgen.ui.score_this import translation_line
 from mtgen.ui.translate_form import DETECT, Form, swapped
 from mtgen.ui.translate_view import (
     CLICKS,
@@ -29,7 +30,7 @@ from mtgen.ui.translate_view import (
     panel_html,
     result_html,
 )
-from mtgen.ui.turns import PARALLEL, Job, Newest, complaint, explained, listen
+from mtgen.ui.turns import AS_MEASURED, PARALLEL, Job, Newest, complaint, explained, listen
 
 REFRESH_S = 0.2
 """Seconds between updates of the page while a translation grows."""
@@ -48,8 +49,13 @@ NO_TERMS = [["", ""]] * 3
 DEFAULTS = TranslationRequest(text="-", target="fr", num_alternatives=3)
 
 
-def build_tab(model: SharedModel, page: gr.Blocks) -> None:
-    """Adds the tab's components and events to the page under construction."""
+def build_tab(model: SharedModel, page: gr.Blocks) -> tuple[Form, gr.State]:
+    """Adds the tab's components and events to the page under construction.
+
+    Returns:
+        The form, and the state for a request of the evals that was put into it.
+    """
+    opened = gr.State(None)  # asked again, it has the marks of evals
     texts, looks = Newest(), Newest()  # translations, and sentences that are looked at
     weights = model.weights
     shown_state = gr.State(Shown())
@@ -93,6 +99,13 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                 copy = gr.Button("Copy", min_width=80, elem_id="translate-copy")
             notes = gr.HTML(elem_id="translate-notes", **bare)
             sentence = gr.HTML(elem_id="sentence", js_on_load=CLICKS, **bare)
+            with gr.Row(elem_id="score-row"):
+                reference = gr.Textbox(
+                    "", show_label=False, label="Reference", lines=1, max_lines=6,
+                    container=False, scale=3, min_width=160, elem_id="reference",
+                    placeholder="Reference, if you have one",
+                )  # fmt: skip
+                score = gr.Button("Score", min_width=80, scale=1, elem_id="score-translation")
     plain = gr.Textbox(visible="hidden", elem_id="translation-text", show_label=False)
     typed = gr.Button(visible="hidden", elem_id="translate-typed")
     examples = gr.Dataset(
@@ -195,11 +208,15 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     def begin_asked(request: gr.Request, shown: Shown, *values: Any) -> tuple:
         return begin(request.session_hash, Form(*values), shown, again=True)
 
-    def translated(job: Job) -> Iterator[tuple]:
+    def translated(job: Job, opened: TranslationRequest | None) -> Iterator[tuple]:
         """Updates while a text is translated."""
         asked: TranslationRequest = job.work
         try:
-            stream = model.get().translation_stream(asked, stop=job.stop)
+            stream = (
+                (model.measured if asked == opened else model)
+                .get()
+                .translation_stream(asked, stop=job.stop)
+            )
             started, told_at = time.monotonic(), 0.0
             for progress in stream:
                 now = time.monotonic()
@@ -226,6 +243,8 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
                 said += f" · seed {generation.request.seed}"
             if generation.marks and total:
                 said += " · watermarked"
+            if asked == opened:
+                said += AS_MEASURED
             shown = Shown(
                 parts=tuple(stream.so_far), asked=asked, via=generation.via,
                 notes=generation.notes, finished=whole, confidence=generation.confidence,
@@ -236,13 +255,13 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
             if not job.discarded:
                 yield update(line=line(told.message, problem=True))
 
-    def translate_texts(request: gr.Request) -> Iterator[tuple]:
+    def translate_texts(opened: TranslationRequest | None, request: gr.Request) -> Iterator[tuple]:
         """Translates a visitor's texts until none is left; a newer one ends the one before."""
         yield update()
         session = request.session_hash
         while (job := texts.claim(session)) is not None:
             try:
-                yield from translated(job)
+                yield from translated(job, opened)
             finally:
                 texts.end(session, job)
 
@@ -261,8 +280,9 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     def then_translate(begun: Any) -> None:
         """What follows once a text has been taken up."""
         done = begun.success(
-            translate_texts, [], [*parts.values()], show_progress="hidden", trigger_mode="multiple",
-            concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
+            translate_texts, [opened], [*parts.values()], show_progress="hidden",
+            trigger_mode="multiple", concurrency_limit=PARALLEL, concurrency_id="model",
+            api_visibility="private",
         )  # fmt: skip
         listen(done.success, end, [], [go, stop], trigger_mode="multiple")
         listen(done.failure, refused, [], [state_line, go, stop], trigger_mode="multiple")
@@ -322,6 +342,23 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     listen(copy.click, None, [plain], None, js=COPY).then(
         lambda shown: line("copied" if shown else "there is no translation to copy yet"),
         [plain], [state_line], show_progress="hidden", api_visibility="private", queue=False,
+    )  # fmt: skip
+
+    def score_shown(shown: Shown, wanted: str) -> str:
+        asked = shown.asked
+        try:
+            told = translation_line(
+                asked.text if asked else "", shown.text if asked else "", wanted or "",
+                (asked and asked.source) or "", asked.target if asked else "",
+                shown.confidence, weights,
+            )  # fmt: skip
+            return line(told)
+        except Exception as error:
+            return line(explained(error).message, problem=True)
+
+    score.click(
+        score_shown, [shown_state, reference], [state_line], show_progress="hidden",
+        concurrency_limit=PARALLEL, concurrency_id="model", api_visibility="private",
     )  # fmt: skip
 
     def look(session: str | None, shown: Shown) -> tuple:
@@ -400,3 +437,4 @@ def build_tab(model: SharedModel, page: gr.Blocks) -> None:
     listen(no_terms.click, lambda: (NO_TERMS, line("")), [], [terms, terms_line])
 
     translate_api.build_endpoints(model)
+    return form, opened

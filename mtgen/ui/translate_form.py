@@ -27,6 +27,16 @@ class Form(NamedTuple):
     seed: Any
     glossary: Any
 
+    @classmethod
+    def asking(cls, request: TranslationRequest) -> Form:
+        """Values that make a request."""
+        return cls(
+            request.text, request.source or DETECT, request.target, request.num_beams,
+            request.temperature, request.num_alternatives,
+            "" if request.seed is None else str(request.seed),
+            [list(pair) for pair in request.glossary] or [["", ""]],
+        )  # fmt: skip
+
     def settings(self) -> dict[str, Any]:
         """Fields of a `TranslationRequest` beside its text.
 

@@ -14,6 +14,9 @@ from mtgen.errors import MtgenError
 PARALLEL = 2
 """Turns computed at once, whatever the tab; the others queue and see their position."""
 
+AS_MEASURED = " · marked with the published key, as in the evals"
+"""Said of what repeats a sample of a run."""
+
 
 @dataclass
 class Turn:

@@ -131,7 +131,7 @@ def test_the_page_is_self_contained_and_the_same_for_the_same_records(run):
     assert not re.findall(r"<(?:script|link|img)\b|@import", page)
     for address in re.findall(r"(?:src|href)=\"([^\"]+)\"", page):
         assert address.startswith("#")
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 3
     assert "instruction_following" in page
     assert "95% interval" in page
 

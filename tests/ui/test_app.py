@@ -90,7 +90,7 @@ def test_the_endpoint_streams_and_remembers_history(client):
 def test_the_endpoints_are_documented_and_are_the_only_ones(client):
     endpoints = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert list(endpoints) == [
-        "/text", "/translate", "/detect", "/languages", "/image", "/verify",
+        "/text", "/translate", "/detect", "/languages", "/image", "/verify", "/runs", "/scores",
     ]  # fmt: skip
     names = [p["parameter_name"] for p in endpoints["/text"]["parameters"]]
     assert names[:3] == ["prompt", "system", "max_new_tokens"]
@@ -237,7 +237,7 @@ def test_mcp_clients_find_the_endpoint_and_call_it(tiny_trunk, tmp_path):
         names, text = asyncio.run(talk())
     finally:
         server.stop()
-    kinds = ["text", "translate", "detect", "languages", "image", "verify"]
+    kinds = ["text", "translate", "detect", "languages", "image", "verify", "runs", "scores"]
     assert len(names) == len(kinds)
     assert all(kind in name for kind, name in zip(kinds, names, strict=True))
     assert "seed" in text
