@@ -16,7 +16,7 @@ from evals.metrics import MetricUse, load_metric
 from evals.metrics.stats import AGGREGATES, Score
 from evals.reports.plots import Point, on_scale
 from evals.reports.tables import SCORE_HEADER, Run, read_run, score_rows
-from evals.runner.records import MANIFEST, RECORDS, RunFolder
+from evals.runner.records import EVERY_RECORDS, MANIFEST, RunFolder
 from evals.suites import SUITES
 from mtgen.errors import MtgenError, RecordsError, UnknownNameError
 from mtgen.requests import ImageRequest, TextRequest, TranslationRequest
@@ -116,7 +116,7 @@ def read_board(roots: Sequence[Path]) -> Board:
 
 def stamp(folder: Path) -> tuple[int, ...]:
     """Changes whenever a run's files do."""
-    there = [path for name in (MANIFEST, RECORDS) if (path := folder / name).is_file()]
+    there = sorted([*folder.glob(MANIFEST), *folder.glob(EVERY_RECORDS)])
     return tuple(part for p in there for part in (p.stat().st_mtime_ns, p.stat().st_size))
 
 
@@ -136,12 +136,12 @@ def _entry(name: str, folder: Path, stamped: tuple[int, ...]) -> Entry:
             record["folder"] = str(folder)
         try:
             main = suite.metrics[0].score(records)
-            if manifest.get("suite_sha256") != shipped_checksum(suite.name):
+            if main.error:
+                note, main = f"cannot be scored: {main.error}", None
+            elif manifest.get("suite_sha256") != shipped_checksum(suite.name):
                 note = "made with another version of the samples"
         except MtgenError as error:
             note = f"cannot be scored: {error}"
-        except (LookupError, TypeError, AttributeError) as error:
-            note = f"its records are not of this version ({type(error).__name__}: {error})"
     return Entry(
         name=name, folder=folder, suite=str(manifest["suite"]), model=str(manifest["model"]),
         started=str(manifest["started"]), num_done=len(records),
@@ -165,12 +165,7 @@ def read_scored(folder: Path) -> Run:
 
 @lru_cache(maxsize=16)
 def _scored(folder: Path, stamped: tuple[int, ...]) -> Run:
-    try:
-        return read_run(folder)
-    except (LookupError, TypeError, AttributeError) as error:
-        raise RecordsError(
-            f"the records in {folder} are not of this version ({type(error).__name__}: {error})"
-        ) from None
+    return read_run(folder)
 
 
 def use_of(run: Run, name: str) -> MetricUse:
