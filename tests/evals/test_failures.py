@@ -193,8 +193,8 @@ def test_samples_are_a_table_with_a_value_of_each_metric(shell, tmp_path):
     run_suite(SMOKE, Moody({PROMPTS[1]: [crash, crash]}), tmp_path, limit=3)
     done = shell("-m", "evals", "report", tmp_path)
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "samples.parquet").open("rb") as file:
-        rows = datasets.Dataset.from_parquet(file, cache_dir=str(tmp_path)).to_list()
+    path, cache = str(tmp_path / "samples.parquet"), str(tmp_path / "cache")
+    rows = list(datasets.Dataset.from_parquet(path, cache_dir=cache))
     records = RunFolder(tmp_path).records()
     assert [row["id"] for row in rows] == [record["id"] for record in records]
     assert rows[0]["asked"] == rows[0]["output"] == PROMPTS[0]

@@ -188,3 +188,4 @@ def test_processes_that_accelerate_launches_share_a_run(tiny_trunk, plain, tmp_p
         "records-1-of-2.jsonl", "records-2-of-2.jsonl"
     ]  # fmt: skip
     assert read_run(tmp_path).is_complete
+    assert [r["nll"] for r in records(tmp_path)] == [r["nll"] for r in records(plain)]
