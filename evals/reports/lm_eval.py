@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
-
-from typing_extensions import TypeIs
+from typing import Any, TypeGuard
 
 from evals.metrics.stats import Score, bootstrap_ci, normal_interval
 from mtgen.errors import RecordsError
@@ -103,6 +101,6 @@ def scores_of(
     return scores
 
 
-def is_number(value: Any) -> TypeIs[float]:
+def is_number(value: Any) -> TypeGuard[float]:
     """A finite one; the harness writes "N/A" for an error that it cannot give."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
