@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     running = commands.add_parser("run", help="run a suite; resumes a run that was killed")
     running.add_argument(
         "--suite", required=True, metavar="NAME",
-        help="name from 'list'; 'choice', 'image' or 'translation' for all suites of that kind",
+        help="name from 'list'; 'choice', 'image', 'text' or 'translation' for all of that kind",
     )  # fmt: skip
     running.add_argument("--out", type=Path, help="the run's folder; default runs/SUITE-TIME")
     running.add_argument(

@@ -15,13 +15,17 @@ from evals.suites.choice import CHOICE
 from evals.suites.choice import SHIPPED as SHIPPED_CHOICES
 from evals.suites.image import IMAGE
 from evals.suites.smoke import SMOKE
+from evals.suites.text import TEXT
 from evals.suites.translation import TRANSLATION
 from mtgen.errors import UnknownNameError
 
-SUITES: dict[str, Suite] = {suite.name: suite for suite in (SMOKE, *CHOICE, *IMAGE, *TRANSLATION)}
+SUITES: dict[str, Suite] = {
+    suite.name: suite for suite in (SMOKE, *TEXT, *CHOICE, *IMAGE, *TRANSLATION)
+}
 GROUPS: dict[str, tuple[Suite, ...]] = {
     "choice": SHIPPED_CHOICES,
     "image": IMAGE,
+    "text": TEXT,
     "translation": TRANSLATION,
 }
 """Suites that run one after the other under one name."""
