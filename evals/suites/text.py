@@ -78,7 +78,7 @@ INSTRUCTIONS = Suite(
     description="300 prompts with constraints of 30 types, checked by a program",
     filename="instructions.jsonl",
     licence=LICENCE,
-    minutes=15,
+    minutes=10,
     metrics=(
         _share("instruction_following", "share of prompts"),
         _share("instruction_following", "share of prompts", reading="loose"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections import Counter
+from dataclasses import asdict
 
 import pytest
 
@@ -55,6 +56,8 @@ IDEAL = {
     "letter-count-k-exact-two": "A duck looks at us.",
     "acrostic-bread": "Butter is cold\nRye is dark\nEggs are beaten\nAll is mixed\nDough will rise",
     "language-fr-story": "Un petit chat s'est perdu dans la rue. Une dame l'a ramené chez lui.",
+    "language-de-own": "Am Wochenende gehe ich mit meinem Hund spazieren.",
+    "language-en-from-es": "A watch tells people what time it is.",
     "two-french-one-sentence": "Le pain est encore chaud ce matin.",
     "two-spanish-list-three": "- el perro\n- el caballo\n- la gallina",
     "two-dear-ps": "Dear Emil\n\nThe boat is sold.\n\nP.S. I kept the oars.",
@@ -254,16 +257,31 @@ def reader(tmp_path_factory):
 
 @pytest.mark.parametrize("suite", find_suites("text"), ids=lambda suite: suite.name)
 def test_a_run_is_scored(suite, reader, tmp_path):
-    run_suite(suite, reader, tmp_path, limit=8)
+    run_suite(suite, reader, tmp_path, limit=1)
     result = read_run(tmp_path)
     assert result.is_complete
     assert not any(record["error"] for record in result.records)
     names = [score.name for score in result.scores]
     assert names == [use.name for use in suite.metrics]
     assert len(set(names)) == len(names)
-    for score in result.scores:
-        assert score.n_unscored == 0
-        assert score.n_scored or suite.name == "text-instructions"
+    assert result.scores[0].n_scored == 1
+
+
+def test_ideal_answers_have_full_marks_in_every_category():
+    records = [
+        {"id": s.id, "kind": "text", "output": IDEAL[s.id], "nll": None, "sample": asdict(s)}
+        for s in INSTRUCTIONS
+        if s.id in IDEAL
+    ]
+    scores = {use.name: use.score(records) for use in SUITES["text-instructions"].metrics}
+    for name, score in scores.items():
+        if name.startswith(("instruction_following", "constraints_met")):
+            assert score.value == 1
+            assert score.ci95
+            assert score.n_unscored == 0
+    assert scores["instruction_following"].n_scored == len(IDEAL)
+    assert scores["instruction_following_form"].n_scored == 10
+    assert scores["empty"].value == 0
 
 
 def answered(variant: str, output: str | None, number: int = 0) -> dict:
