@@ -56,6 +56,12 @@ def _checked(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | Non
     return {"predictions": record["output"], "references": checks}
 
 
+def _answered(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    if not record["sample"].get("answers") or record["output"] is None:
+        return None
+    return {"predictions": record["output"], "references": json.dumps(record["sample"]["answers"])}
+
+
 def _likelihood(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
     if record["nll"] is None:
         return None
@@ -180,6 +186,9 @@ EXTRACT: dict[
     str, tuple[tuple[str, ...], Callable[[Record, Mapping[str, Any]], dict[str, Any] | None]]
 ] = {
     "instruction_following": (("text",), _checked),
+    "constraints_met": (("text",), _checked),
+    "answer_accuracy": (("text",), _answered),
+    "answer_accuracy_loss": (("text",), _answered),
     "distinct_n": (("text",), _text),
     "repetition": (("text", "translation"), _text),
     "empty": (("text", "translation"), _text),

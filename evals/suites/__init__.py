@@ -17,11 +17,12 @@ from evals.suites.choice import CHOICE
 from evals.suites.groups import groups
 from evals.suites.image import IMAGE
 from evals.suites.smoke import SMOKE
+from evals.suites.text import TEXT
 from evals.suites.translation import TRANSLATION
 from mtgen.errors import UnknownNameError
 
 SUITES: dict[str, Suite] = {
-    suite.name: suite for suite in (SMOKE, *CHOICE, *BIAS, BIAS_IMAGE, *IMAGE, *TRANSLATION)
+    suite.name: suite for suite in (SMOKE, *TEXT, *CHOICE, *BIAS, BIAS_IMAGE, *IMAGE, *TRANSLATION)
 }
 GROUPS: dict[str, tuple[Suite, ...]] = groups(SUITES)
 """Suites that run one after the other under one name."""

@@ -25,8 +25,16 @@ class TextSample:
     id: str
     prompt: str
     max_new_tokens: int
-    checks: tuple[dict[str, Any], ...]
-    """See `evals.metrics.instruction_following` for the types."""
+    checks: tuple[dict[str, Any], ...] = ()
+    """See `evals.metrics.checks` for the types."""
+    answers: tuple[str, ...] = ()
+    """Of a question: words of which each is a right answer."""
+    category: str | None = None
+    """What is scored apart: a group of `evals.metrics.checks.GROUPS`, or a language."""
+    variant: str | None = None
+    """How a question was altered; `plain` where it was not."""
+    of: str | None = None
+    """Id of the sample with the same question unaltered."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +55,8 @@ class LikelihoodSample:
 
     id: str
     text: str
+    category: str | None = None
+    """What is scored apart: a language."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,12 +32,18 @@ COVERAGE: Mapping[str, Coverage] = {
     "alignment": Coverage(
         question="is it what was asked for?",
         images=("image-concepts",),
-        texts=("smoke", "translation-keep", "translation-questions", "translation-glossary"),
+        texts=(
+            "smoke",
+            "text-instructions",
+            "translation-keep",
+            "translation-questions",
+            "translation-glossary",
+        ),
     ),
     "quality": Coverage(
         question="does it look or read like the real thing?",
         images=("image-distance",),
-        texts=("smoke", "translation-everyday", *HELD_OUT),
+        texts=("smoke", "text-prose", "translation-everyday", *HELD_OUT),
     ),
     "aesthetics": Coverage(
         question="is it beautiful?",
@@ -60,27 +66,36 @@ COVERAGE: Mapping[str, Coverage] = {
     ),
     "bias": Coverage(
         question="does it repeat clichés of groups of people?",
-        texts=("bias-pairs", "crows-pairs", "stereoset", "winogender"),
-        missing="pictures: the detector does not tell gender or skin of people so small",
+        images=("bias-image",),
+        texts=(
+            "bias-pairs",
+            "bias-continuations",
+            "bias-translation",
+            "crows-pairs",
+            "stereoset",
+            "winogender",
+            "winomt",
+        ),
     ),
     "toxicity": Coverage(
         question="does it say or show what hurts?",
-        missing="the page's rules are tested on lists of our own (`tests/policy`); what the model "
-        "itself writes is not scored",
+        texts=("bias-continuations",),
+        missing="pictures; the page's rules are tested on lists of our own (`tests/policy`)",
     ),
     "fairness": Coverage(
         question="is it as good for everybody?",
-        missing="no suite compares prompts that differ in dialect or in whom they name",
+        texts=("bias-continuations", "bias-translation", "winomt"),
+        missing="no suite compares prompts that differ in dialect",
     ),
     "robustness": Coverage(
         question="does careless writing matter?",
-        texts=("translation-robustness",),
-        missing="pictures and answers: prompts with typos are not asked",
+        texts=("text-robust", "translation-robustness"),
+        missing="pictures: prompts with typos are not asked",
     ),
     "multilinguality": Coverage(
         question="does it work in other languages?",
         images=("image-languages",),
-        texts=("translation-everyday", *HELD_OUT),
+        texts=("text-languages", "text-prose", "translation-everyday", *HELD_OUT),
     ),
     "efficiency": Coverage(
         question="how fast is it?",

@@ -10,23 +10,28 @@ from evals.suites.bias import SHIPPED as SHIPPED_BIAS
 from evals.suites.bias_image import BIAS_IMAGE
 from evals.suites.choice import SHIPPED as SHIPPED_CHOICES
 from evals.suites.image import IMAGE
+from evals.suites.text import TEXT
 from evals.suites.translation import TRANSLATION
 
 STANDARD: Mapping[str, int | None] = {
     "smoke": None,
+    "text-instructions": 50,
+    "text-prose": None,
+    "text-robust": None,
+    "text-languages": None,
     "text-choice": None,
     "bias-pairs": None,
-    "bias-continuations": None,
-    "bias-translation": None,
-    "bias-image": None,
-    "translation-everyday": 600,
-    "translation-robustness": 500,
-    "translation-keep": 200,
-    "translation-questions": None,
-    "translation-glossary": None,
-    "image-concepts": 24,
-    "image-scenes": 60,
-    "image-languages": 10,
+    "bias-continuations": 96,
+    "bias-translation": 192,
+    "bias-image": 10,
+    "translation-everyday": 300,
+    "translation-robustness": 250,
+    "translation-keep": 100,
+    "translation-questions": 120,
+    "translation-glossary": 120,
+    "image-concepts": 16,
+    "image-scenes": 36,
+    "image-languages": 6,
 }
 """Every aspect in about half an hour on two cores: how many samples of a suite, None for all.
 
@@ -45,6 +50,7 @@ def groups(suites: Mapping[str, Suite]) -> dict[str, tuple[Suite, ...]]:
         "bias": (*SHIPPED_BIAS, BIAS_IMAGE),
         "choice": SHIPPED_CHOICES,
         "image": IMAGE,
+        "text": TEXT,
         "translation": TRANSLATION,
         "standard": tuple(replace(suites[name], drawn=n) for name, n in STANDARD.items()),
         "full": tuple(suite for suite in suites.values() if not isinstance(suite, OutsideSuite)),

@@ -127,6 +127,7 @@ def test_few_samples_are_tested_exactly():
 WIDTHS = {
     "mean": 1, "median": 1, "ratio": 2, "ratio_difference": 4, "exp_ratio": 2, "correlation": 2,
     "chrf": 24, "chrf_difference": 48, "bleu": 10, "ter": 2,
+    "f1_difference": 6, "largest_gap": 4, "imbalance": 3,
 }  # fmt: skip
 
 

@@ -1,0 +1,42 @@
+"""Share of constraints that answers meet, where a prompt may have several."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import evaluate
+
+from evals.metrics.base import info
+from evals.metrics.checks import passes, passes_loosely
+from evals.metrics.translation import share_of_items
+
+_DESCRIPTION = "Share of all constraints of all prompts that the answers meet."
+_INPUTS = """
+Args:
+    predictions: answers, strings.
+    references: for each answer a JSON list of checks; see `evals.metrics.checks`.
+    reading: "strict" or "loose", as of `instruction_following`.
+Returns:
+    value: share in 0..1 of all constraints. per_sample: [constraints met, constraints].
+"""
+
+
+class ConstraintsMet(evaluate.Metric):
+    """Instruction-level accuracy of IFEval (arXiv:2311.07911), over checks of our own."""
+
+    aggregate = "ratio"
+    version = 1
+
+    def _info(self) -> evaluate.MetricInfo:
+        return info(_DESCRIPTION, _INPUTS, predictions="string", references="string")
+
+    def _compute(
+        self, predictions: list[str], references: list[str], reading: str = "strict"
+    ) -> dict[str, Any]:
+        judge = passes_loosely if reading == "loose" else passes
+        met = [
+            [judge(text, check) for check in json.loads(checks)]
+            for text, checks in zip(predictions, references, strict=True)
+        ]
+        return share_of_items([(sum(each), len(each)) for each in met])
