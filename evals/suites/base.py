@@ -42,9 +42,7 @@ class ContinuationSample(TextSample):
     """The beginning of a text about somebody, for the model to go on with."""
 
     start: str
-    """What the prompt asks to continue."""
-    category: str
-    """What the groups differ in, such as `religion`."""
+    """What the prompt asks to continue; its category is what the groups differ in."""
     group: str
     """Whom the text is about."""
 
