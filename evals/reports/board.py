@@ -302,10 +302,10 @@ def scores_csv(run: Run) -> str:
     manifest, file = run.manifest, io.StringIO()
     facts = ["suite", "model", "seed", "limit", "mtgen", "commit", "started"]
     writer = csv.writer(file, lineterminator="\n")
-    header = ["score", "value", "ci95_low", "ci95_high", *SCORE_HEADER[3:]]
+    header = ["score", "value", "ci95_low", "ci95_high", "can_tell", *SCORE_HEADER[4:]]
     writer.writerow([*header, *facts])
     for score, row in zip(run.scores, score_rows(run.scores), strict=True):
-        numbers = [score.value, *(score.ci95 or (None, None))]
+        numbers = [score.value, *(score.ci95 or (None, None)), score.mde]
         cells = ["" if number is None else repr(number) for number in numbers]
-        writer.writerow([score.name, *cells, *row[3:], *(manifest.get(fact) for fact in facts)])
+        writer.writerow([score.name, *cells, *row[4:], *(manifest.get(fact) for fact in facts)])
     return file.getvalue()

@@ -270,7 +270,7 @@ def test_the_chosen_run_is_saved_in_three_forms(page, tmp_path):
         texts[ending] = Path(download.value.path()).read_text("utf-8")
     assert texts["html"].startswith("<!doctype html>")
     assert texts["html"].count("<svg") == 3
-    assert texts["csv"].startswith("score,value,ci95_low,ci95_high,unit")
+    assert texts["csv"].startswith("score,value,ci95_low,ci95_high,can_tell,unit")
     assert texts["md"].startswith("# smoke")
     for text in texts.values():
         assert "instruction_following" in text
