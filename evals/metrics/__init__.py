@@ -243,11 +243,6 @@ FOR_EXTRACT = ("of", "lang", *CHOOSE)
 """Options that choose what is taken from a record, or which records; the metric is not told."""
 
 
-def clusters_of(records: Sequence[Record]) -> dict[str, str]:
-    """What each sample is drawn together with, by its id: all translations of one text."""
-    return {r["id"]: r["sample"].get("text") or r["id"] for r in records}
-
-
 @dataclass(frozen=True, kw_only=True)
 class MetricUse:
     """A metric as a suite uses it."""
@@ -299,6 +294,10 @@ class MetricUse:
         _, extract = EXTRACT[self.metric]
         return {r["id"]: extract(r, self.options) for r in self.applicable(records)}
 
+    def clusters(self, records: Sequence[Record]) -> dict[str, str]:
+        """What each sample is drawn together with, by its id: all translations of one text."""
+        return {r["id"]: r["sample"].get("text") or r["id"] for r in records}
+
     def parts(self, records: Sequence[Record]) -> tuple[dict[str, list[float]], int]:
         """Per-sample parts by sample id, and how many samples could not be scored."""
         inputs = self.inputs(records)
@@ -331,7 +330,7 @@ class MetricUse:
         parts, n_unscored = self.parts(records)
         aggregate = load_metric(self.metric).aggregate
         rows = list(parts.values())
-        clusters = clusters_of(records)
+        clusters = self.clusters(records)
         drawn = summed_by_cluster(rows, [clusters[name] for name in parts], aggregate)
         interval = bootstrap_ci(*drawn) if rows else None
         value = AGGREGATES[aggregate](rows) if rows else None
@@ -371,7 +370,7 @@ class MetricUse:
         rows_a, rows_b = [parts_a[n] for n in common], [parts_b[n] for n in common]
         aggregate = load_metric(self.metric).aggregate
         combine = AGGREGATES[aggregate]
-        clusters = clusters_of(a)
+        clusters = self.clusters(a)
         together = [clusters[name] for name in common]
         drawn_a, of_clusters = summed_by_cluster(rows_a, together, aggregate)
         drawn_b, _ = summed_by_cluster(rows_b, together, aggregate)

@@ -21,6 +21,10 @@ class PairUse(MetricUse):
     (`--limit`) is no pair.
     """
 
+    def clusters(self, records: Sequence[Record]) -> dict[str, str]:
+        male = [r for r in records if r["sample"].get("gender") == "male"]
+        return {s["of"]: s.get("text") or s["of"] for r in male if (s := r["sample"]).get("of")}
+
     def inputs(self, records: Sequence[Record]) -> dict[str, dict[str, Any] | None]:
         pairs: dict[str, dict[str, Record]] = {}
         for record in records:

@@ -28,7 +28,7 @@ def test_options_are_as_likely_as_their_tokens_after_the_context(tiny):
         cache = tiny.runtime.new_cache(len(ids))
         all_scores = tiny.runtime.forward(ids[:-1], cache, all_logits=True).log_softmax(-1)
         wanted = all_scores.gather(1, ids[1:, None])[first - 1 :, 0]
-        assert scores.numpy() == pytest.approx(wanted.numpy(), abs=2e-3)
+        assert scores.numpy() == pytest.approx(wanted.numpy(), abs=2e-2)  # bf16
 
 
 def test_without_a_context_it_is_the_likelihood_of_the_text(tiny):
