@@ -8,8 +8,10 @@ Source: Okabe and Ito 2008, Color Universal Design; jfly.uni-koeln.de/color.
 
 from __future__ import annotations
 
+import hashlib
 import html
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -193,6 +195,9 @@ def svg(figure: Figure, label: str) -> str:
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     markup = buffer.getvalue()
     markup = markup[markup.index("<svg") :].replace(INK, "currentColor")
+    own = hashlib.sha256(label.encode()).hexdigest()[:8]  # matplotlib names clips by addresses
+    for place, name in enumerate(re.findall(r'<clipPath id="(\w+)"', markup)):
+        markup = markup.replace(name, f"clip-{own}-{place}")
     for number, colour in enumerate(COLOURS):
         markup = markup.replace(colour, f"var(--series-{number}, {colour})")
     return markup.replace("<svg ", f'<svg role="img" aria-label="{html.escape(label)}" ', 1)
