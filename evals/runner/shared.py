@@ -22,8 +22,22 @@ from mtgen.tasks.text import TextStream
 from mtgen.tasks.translate import TranslationStream
 
 
-class Stopped(Exception):
-    """A sample was given up halfway: it has no answer, and gets no record."""
+class Stopped(BaseException):
+    """A sample was given up halfway: it has no answer, and gets no record.
+
+    Like KeyboardInterrupt it is no failure of the sample, which would be asked again.
+    """
+
+
+class AnyOf(threading.Event):
+    """Is set when one of several events is."""
+
+    def __init__(self, *events: threading.Event) -> None:
+        super().__init__()
+        self.events = events
+
+    def is_set(self) -> bool:
+        return super().is_set() or any(event.is_set() for event in self.events)
 
 
 class Measured(Pipeline):
@@ -54,12 +68,12 @@ class Measured(Pipeline):
     def text_stream(
         self, request: TextRequest | str, *, stop: threading.Event | None = None, **settings: Any
     ) -> TextStream:
-        return super().text_stream(request, stop=stop or self._stop, **settings)
+        return super().text_stream(request, stop=self._either(stop), **settings)
 
     def image_stream(
         self, request: ImageRequest | str, *, stop: threading.Event | None = None, **settings: Any
     ) -> ImageStream:
-        return super().image_stream(request, stop=stop or self._stop, **settings)
+        return super().image_stream(request, stop=self._either(stop), **settings)
 
     def _translation_stream(
         self,
@@ -67,7 +81,7 @@ class Measured(Pipeline):
         stop: threading.Event | None = None,
         pieces: Sequence[str] | None = None,
     ) -> TranslationStream:
-        return super()._translation_stream(request, stop or self._stop, pieces)
+        return super()._translation_stream(request, self._either(stop), pieces)
 
     def text(self, request: TextRequest | str, **settings: Any) -> Generation:
         generation = super().text(request, **settings)
@@ -85,6 +99,11 @@ class Measured(Pipeline):
         outputs = super().translate_all(texts, source=source, target=target, **settings)
         self._check_going()
         return outputs
+
+    def _either(self, stop: threading.Event | None) -> threading.Event | None:
+        if stop is None or self._stop is None:
+            return stop or self._stop
+        return AnyOf(stop, self._stop)
 
     def _check_going(self) -> None:
         if self._stop is not None and self._stop.is_set():

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from evals.reports.page import run_page
 from evals.reports.tables import compare, read_run, run_markdown
 from evals.runner.records import RECORDS, Record, RunFolder
 from evals.runner.run import run_suite
+from evals.runner.shared import Measured, Stopped
 from evals.suites import SUITES, find_suite
 from mtgen.errors import RecordsError, UnknownNameError
 from tests.conftest import ROOT
@@ -332,6 +334,18 @@ def test_a_run_that_is_watched_stops_when_told_and_goes_on_later(tiny, tmp_path)
     assert len(RunFolder(tmp_path).records()) == 3
     assert run_suite(SMOKE, tiny, tmp_path, limit=4)
     assert len(RunFolder(tmp_path).records()) == 8
+
+
+def test_a_sample_that_is_given_up_halfway_gets_no_record(tiny, tmp_path):
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    with pytest.raises(Stopped):
+        run_suite(SMOKE, Measured(tiny, stop), tmp_path)
+    records = RunFolder(tmp_path).records()
+    assert len(records) < 50
+    assert all(record["finish_reason"] != "cancelled" and not record["error"] for record in records)
+    assert run_suite(SMOKE, Measured(tiny), tmp_path)
+    assert len(RunFolder(tmp_path).records()) == 50
 
 
 def test_the_smoke_suite_on_the_real_model_takes_less_than_two_minutes(real, tmp_path):
