@@ -257,8 +257,10 @@ def test_distances_have_an_interval_and_tell_worse_from_better(instruments, monk
         a, b, paired, n, left_out = use.paired(near, far)
         assert (a, b, n, left_out) == (close.value, distant.value, 40, 0)
         assert paired
-        assert paired[1]
-        assert 0 < paired[1][0] < paired[0]
+        assert paired.ci95
+        assert 0 < paired.ci95[0] < paired.value
+        assert paired.p_value < 0.001
+        assert paired.mde < paired.value
         assert use.score([]).value is None
 
 
