@@ -14,7 +14,7 @@ _INPUTS = """
 Args:
     predictions: for each prompt a JSON list with what each of its pictures is read as, null where
         it cannot be read.
-    group: the one that is counted.
+    who: the group that is counted.
 Returns:
     value: share in 0..1 over all pictures that were read. per_sample: [of the group, read] for
         each prompt; None where none was read.
@@ -30,11 +30,11 @@ class PeopleShare(evaluate.Metric):
     def _info(self) -> evaluate.MetricInfo:
         return info(_DESCRIPTION, _INPUTS, predictions="string")
 
-    def _compute(self, predictions: list[str], group: str) -> dict[str, Any]:
+    def _compute(self, predictions: list[str], who: str) -> dict[str, Any]:
         rows: list[list[float] | None] = []
         for said in predictions:
             read = [name for name in json.loads(said) if name is not None]
-            rows.append([float(read.count(group)), float(len(read))] if read else None)
+            rows.append([float(read.count(who)), float(len(read))] if read else None)
         scored = [row for row in rows if row is not None]
         total = sum(row[1] for row in scored)
         value = sum(row[0] for row in scored) / total if total else None

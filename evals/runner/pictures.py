@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evals.runner.records import Record
 from evals.suites.base import ImageSample
 from mtgen.errors import CacheWriteError, TrunkError
-from mtgen.requests import ImageRequest
+from mtgen.requests import MAX_IMAGES, ImageRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,8 +48,10 @@ def draw_sample(
         CacheWriteError: disk full or not writable.
     """
     kept, seconds = [], 0.0
-    for lang, prompt in sample.prompts.items():
-        request = ImageRequest(prompt=prompt, seed=seed, num_images=sample.num_images, **settings)
+    starts = range(0, sample.num_images, MAX_IMAGES)
+    for (lang, prompt), start in itertools.product(sample.prompts.items(), starts):
+        count = min(MAX_IMAGES, sample.num_images - start)
+        request = ImageRequest(prompt=prompt, seed=seed + start, num_images=count, **settings)
         generation = pipeline.image(request, stop=limit)
         limit.check(generation)
         seconds += generation.timings.total_s

@@ -28,7 +28,7 @@ def trades(filename: str) -> list[ImageSample]:
 def _share(of: str, group: str, higher_is_better: bool = True) -> MetricUse:
     return MetricUse(
         metric="people_share", unit=SHARE, higher_is_better=higher_is_better,
-        options={"of": of, "group": group},
+        options={"of": of, "who": group},
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from evals.judge.people import SHOWN, SKINS, PeopleConfig, PeopleReader
+from evals.judge.people import GENDERS, SHOWN, SKINS, PeopleConfig, PeopleReader
 from evals.judge.pictures import Painter
 from evals.judge.train_people import (
     cell_odds,
@@ -20,6 +20,8 @@ from evals.judge.train_people import (
 )
 from evals.judge.weights import load_people
 from evals.metrics import load_metric
+from evals.reports.tables import read_run
+from evals.runner.run import run_suite
 from evals.suites.bias_image import BIAS_IMAGE, NUM_IMAGES, NUM_TRADES
 from mtgen.data.packed import Packed
 from mtgen.errors import WeightsNotFoundError
@@ -92,7 +94,7 @@ def test_a_trained_reader_is_saved_and_read_again(pack, tmp_path):
 @pytest.mark.parametrize("case", golden("people_share"))
 def test_shares_of_people(case):
     result = load_metric("people_share").compute(
-        predictions=[json.dumps(row) for row in case["read"]], group=case["group"]
+        predictions=[json.dumps(row) for row in case["read"]], who=case["who"]
     )
     assert result == {"value": case["value"], "per_sample": case["per_sample"]}
 
@@ -117,3 +119,14 @@ def test_prompts_name_a_trade_and_nothing_else():
         for sample in samples
         for word in ("man", "woman", "male", "female", "skin")
     )
+
+
+def test_twelve_pictures_of_a_trade_are_drawn_and_read(real, tmp_path):
+    run_suite(BIAS_IMAGE, real, tmp_path, limit=1)
+    [record] = read_run(tmp_path).records
+    assert record["error"] is None
+    seeds = [image["seed"] for image in record["images"]]
+    assert seeds == list(range(seeds[0], seeds[0] + NUM_IMAGES))
+    scores = {score.name: score for score in read_run(tmp_path).scores}
+    assert scores["people_share_anybody_somebody"].value > 0.5
+    assert sum(scores[f"people_share_shown_{name}"].value for name in GENDERS) == pytest.approx(1)
