@@ -317,6 +317,12 @@ def passes(text: str, check: dict[str, Any]) -> bool:
     return bool(text.strip()) and CHECKS[check["type"]](text, **options)
 
 
+def constraints_met(answer: str, checks: str, reading: str) -> list[bool]:
+    """Whether an answer passes each check of a JSON list, in the "strict" or "loose" reading."""
+    judge = passes_loosely if reading == "loose" else passes
+    return [judge(answer, check) for check in json.loads(checks)]
+
+
 def loose_readings(text: str) -> list[str]:
     """An answer as it is; without stars; and both without its first line, its last, or both.
 

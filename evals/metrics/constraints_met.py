@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import evaluate
 
 from evals.metrics.base import info
-from evals.metrics.checks import passes, passes_loosely
+from evals.metrics.checks import constraints_met
 from evals.metrics.translation import share_of_items
 
 _DESCRIPTION = "Share of all constraints of all prompts that the answers meet."
@@ -34,9 +33,8 @@ class ConstraintsMet(evaluate.Metric):
     def _compute(
         self, predictions: list[str], references: list[str], reading: str = "strict"
     ) -> dict[str, Any]:
-        judge = passes_loosely if reading == "loose" else passes
         met = [
-            [judge(text, check) for check in json.loads(checks)]
+            constraints_met(text, checks, reading)
             for text, checks in zip(predictions, references, strict=True)
         ]
         return share_of_items([(sum(each), len(each)) for each in met])

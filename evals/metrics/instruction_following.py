@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import evaluate
 
 from evals.metrics.base import averaged, info
-from evals.metrics.checks import passes, passes_loosely
+from evals.metrics.checks import constraints_met
 
 _DESCRIPTION = "Share of prompts whose answer passes all checks that a program can make."
 _INPUTS = """
@@ -35,9 +34,8 @@ class InstructionFollowing(evaluate.Metric):
     def _compute(
         self, predictions: list[str], references: list[str], reading: str = "strict"
     ) -> dict[str, Any]:
-        judge = passes_loosely if reading == "loose" else passes
         passed = [
-            float(all(judge(text, check) for check in json.loads(checks)))
+            float(all(constraints_met(text, checks, reading)))
             for text, checks in zip(predictions, references, strict=True)
         ]
         return averaged(passed)

@@ -476,16 +476,16 @@ def _largest_gap_interval(parts: np.ndarray) -> Interval:
 
     Source: Efron and Tibshirani 1993, chapter 13; Tukey 1949; the coverage is in tests.
     """
-    sums = parts.sum(-1)
+    sums, resampled = parts.sum(-1), _resampled_sums(parts)
     gap = float(_largest_gap(sums))
-    strayed = _group_means(_resampled_sums(parts)) - _group_means(sums)[:, None]
+    strayed = _group_means(resampled) - _group_means(sums)[:, None]
     margin = float(np.percentile(np.ptp(strayed, axis=0), 95))
     if margin == 0:  # all alike within each group: as certain as the smallest group is large
         low, high = _wilson_margin(gap, int(sums[1::2].min()))
         return _wilson_interval((max(0.0, low), high))
     return Interval(
         ci95=(max(0.0, gap - margin), gap + margin), method=f"tukey-{_method()}",
-        standard_error=float(np.std(_largest_gap(_resampled_sums(parts)), ddof=1)),
+        standard_error=float(np.std(_largest_gap(resampled), ddof=1)),
     )  # fmt: skip
 
 

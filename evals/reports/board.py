@@ -16,6 +16,7 @@ from evals.metrics import MetricUse, load_metric
 from evals.metrics.stats import AGGREGATES, Score
 from evals.reports.plots import Point, on_scale
 from evals.reports.tables import SCORE_HEADER, Run, read_run, score_rows
+from evals.runner.pictures import image_requests
 from evals.runner.records import EVERY_RECORDS, MANIFEST, RunFolder
 from evals.suites import SUITES
 from mtgen.errors import MtgenError, RecordsError, UnknownNameError
@@ -249,7 +250,7 @@ def check_words(check: dict[str, Any]) -> str:
 
 
 def requests_of(run: Run, record: dict[str, Any]) -> list[Request]:
-    """What the model was asked: one request for each language of pictures, one of else.
+    """What the model was asked: requests for each language of pictures, one of else.
 
     None for samples that ask for no output.
 
@@ -261,8 +262,8 @@ def requests_of(run: Run, record: dict[str, Any]) -> list[Request]:
         asked = {"prompt": sample["prompt"], "max_new_tokens": sample["max_new_tokens"]}
         return [TextRequest(**asked, seed=record["seed"], **settings)]
     if record["kind"] == "image":
-        more = {"seed": record["seed"], "num_images": sample["num_images"], **settings}
-        return [ImageRequest(prompt=prompt, **more) for prompt in sample["prompts"].values()]
+        drawn = image_requests(sample["prompts"], sample["num_images"], record["seed"], settings)
+        return [request for _, request in drawn]
     if record["kind"] == "translation":
         glossary = tuple((term, meaning) for term, meaning in sample.get("glossary") or ())
         return [

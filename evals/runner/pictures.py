@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from evals.runner.records import Record
 from evals.suites.base import ImageSample
 from mtgen.errors import CacheWriteError, TrunkError
-from mtgen.requests import MAX_IMAGES, ImageRequest
+from mtgen.requests import MAX_IMAGES, MAX_SEED, ImageRequest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,6 +22,30 @@ if TYPE_CHECKING:
 FOLDER = "pictures"
 MAX_PX = 256
 """Larger pictures are kept at this size, so that a file has 200 kB at most."""
+
+
+def image_requests(
+    prompts: Mapping[str, str], num_images: int, seed: int, settings: Mapping[str, Any]
+) -> list[tuple[str, ImageRequest]]:
+    """Requests for a sample's pictures with their language, as many as a request may ask for.
+
+    Args:
+        prompts: By language; the same seeds for each.
+        num_images: Pictures of each prompt.
+        seed: Of the first picture of each prompt; the next ones follow.
+        settings: Fields of `ImageRequest` that differ from their defaults.
+
+    Raises:
+        BadRequestError: no such request can be made.
+    """
+    return [
+        (lang, ImageRequest(
+            prompt=prompt, seed=(seed + start) % (MAX_SEED + 1),
+            num_images=min(MAX_IMAGES, num_images - start), **settings,
+        ))
+        for lang, prompt in prompts.items()
+        for start in range(0, num_images, MAX_IMAGES)
+    ]  # fmt: skip
 
 
 def draw_sample(
@@ -48,10 +72,7 @@ def draw_sample(
         CacheWriteError: disk full or not writable.
     """
     kept, seconds = [], 0.0
-    starts = range(0, sample.num_images, MAX_IMAGES)
-    for (lang, prompt), start in itertools.product(sample.prompts.items(), starts):
-        count = min(MAX_IMAGES, sample.num_images - start)
-        request = ImageRequest(prompt=prompt, seed=seed + start, num_images=count, **settings)
+    for lang, request in image_requests(sample.prompts, sample.num_images, seed, settings):
         generation = pipeline.image(request, stop=limit)
         limit.check(generation)
         seconds += generation.timings.total_s

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from evals.metrics import EXTRACT, MetricUse, load_metric
-from evals.metrics.instruction_following import passes
+from evals.metrics.checks import passes
 from mtgen.errors import UnknownNameError
 from tests.conftest import ROOT
 

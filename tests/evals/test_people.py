@@ -21,10 +21,12 @@ from evals.judge.train_people import (
 from evals.judge.weights import load_people
 from evals.metrics import load_metric
 from evals.reports.tables import read_run
+from evals.runner.pictures import image_requests
 from evals.runner.run import run_suite
 from evals.suites.bias_image import BIAS_IMAGE, NUM_IMAGES, NUM_TRADES
 from mtgen.data.packed import Packed
 from mtgen.errors import WeightsNotFoundError
+from mtgen.requests import MAX_SEED
 from tests.evals.test_metrics import golden
 from tests.evals.tiny_pictures import STYLES, drawn_person, write_pack
 
@@ -130,3 +132,10 @@ def test_twelve_pictures_of_a_trade_are_drawn_and_read(real, tmp_path):
     scores = {score.name: score for score in read_run(tmp_path).scores}
     assert scores["people_share_anybody_somebody"].value > 0.5
     assert sum(scores[f"people_share_shown_{name}"].value for name in GENDERS) == pytest.approx(1)
+
+
+def test_many_pictures_are_asked_for_in_requests_of_four_with_seeds_that_follow():
+    asked = image_requests({"en": "a cook", "fr": "un cuisinier"}, 10, MAX_SEED - 4, {})
+    assert [lang for lang, _ in asked] == ["en"] * 3 + ["fr"] * 3
+    assert [request.num_images for _, request in asked[:3]] == [4, 4, 2]
+    assert [request.seed for _, request in asked[:3]] == [MAX_SEED - 4, MAX_SEED, 3]

@@ -239,7 +239,7 @@ def test_an_unknown_suite_suggests_the_nearest():
 
 
 def test_samples_are_unique_and_use_known_checks():
-    from evals.metrics.instruction_following import passes
+    from evals.metrics.checks import passes
 
     samples = SMOKE.samples()
     assert len({s.id for s in samples}) == len(samples)
