@@ -335,7 +335,16 @@ def push_run(folder: Path, options: argparse.Namespace) -> dict:
 
     if options.push is None:
         return {}
-    made = push(read_run(folder), options.push, options.push_model)
+    run = read_run(folder)
+    done, total = len(run.records), run.manifest["num_samples"]
+    if done < total:
+        print(
+            f"not sent: {done} of {total} samples of {folder} are done; 'python -m evals report "
+            f"{folder} --push {options.push}' sends it once all are",
+            file=sys.stderr,
+        )
+        return {"pushed": []}
+    made = push(run, options.push, options.push_model)
     print("sent to " + ", ".join(made), file=sys.stderr)
     return {"pushed": made}
 

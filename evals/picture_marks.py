@@ -117,6 +117,7 @@ ANY_SIZE: dict[str, Attack] = {
     "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
 }
 """For which any size is looked for, and mirrors; turning is beyond what it is made for."""
+CHANGES = ATTACKS | ANY_SIZE
 
 
 def interval(hits: int, count: int) -> list[float]:

@@ -11,12 +11,12 @@ translations  what the mark costs in chrF++ on validation sentences, and when it
 from __future__ import annotations
 
 import argparse
-import functools
 import hashlib
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from scipy.stats import binomtest, kstest
 from tqdm import tqdm
 
 from evals.metrics.stats import paired_difference
+from evals.suites.base import frozen_file
 from evals.translation_quality import sentences
 from mtgen.cli import Parser, print_json, run
 from mtgen.marks.gumbel import evidence, weighted_p_value
@@ -40,32 +41,15 @@ from mtgen.model.tokenizer import ChatTokenizer, translation_prompt
 from mtgen.pipeline import Pipeline
 from mtgen.requests import LANGUAGES, UNMARKED, Message
 
-FORMS = (
-    "Write a short story about {}.", "Explain to a child what is special about {}.",
-    "Write a letter to a friend about {}.", "Give me advice about {}.",
-    "Describe a day that has to do with {}.", "Write a newspaper report about {}.",
-    "What should everyone know about {}?", "Write a speech about {}.",
-    "Write the beginning of a novel about {}.", "List and explain five ideas about {}.",
-)  # fmt: skip
-TOPICS = (
-    "a lighthouse keeper", "growing tomatoes on a balcony", "an old railway bridge",
-    "learning to swim as an adult", "the first snow of the year", "a lost dog in a big city",
-    "baking bread at home", "a library that never closes", "moving to another country",
-    "the night sky in summer", "repairing bicycles", "a village without cars",
-    "a grandmother's kitchen", "the sound of the sea", "the end of a long journey",
-    "a school choir", "walking in the mountains", "an honest thief", "saving energy at home",
-    "a garden in winter",
-)  # fmt: skip
+PROMPTS = "marks-prompts.txt"
 LENGTHS = (25, 50, 100, 200)
 LEVELS = (0.01, 1e-5)
 BATCH = 50
 
 
 def prompts(count: int) -> list[str]:
-    """Different prompts, up to 200, each topic in turn."""
-    made = [form.format(topic) for form in FORMS for topic in TOPICS]
-    step = 37  # with 200 it has no divisor in common, so that forms and topics mix
-    return [made[number * step % len(made)] for number in range(count)]
+    """Different prompts, up to 200, of ten forms and twenty topics in turn."""
+    return frozen_file(PROMPTS).read_text("utf-8").splitlines()[:count]
 
 
 @torch.inference_mode()
@@ -218,20 +202,60 @@ def false_positives(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
     return rows
 
 
-def without_words(text: str, share: float, rng: np.random.Generator) -> str:
+def without_words(text: str, rng: np.random.Generator, share: float = 0.3) -> str:
     """A text without that share of its words."""
     return " ".join(word for word in text.split() if rng.random() >= share)
 
 
-def with_others(text: str, share: float, rng: np.random.Generator, words: Sequence[str]) -> str:
+def with_others(
+    text: str, rng: np.random.Generator, words: Sequence[str], share: float = 0.2
+) -> str:
     """A text with that share of its words replaced by words of other texts."""
     return " ".join(
         str(rng.choice(words)) if rng.random() < share else word for word in text.split()
     )
 
 
+def rewritten(pipeline: Pipeline, text: str) -> str:
+    """A text in other words, by our own model."""
+    prompt = f"Rewrite this in other words:\n\n{text}"
+    return pipeline.text(prompt, seed=1, max_new_tokens=260, mark=UNMARKED).text
+
+
+def there_and_back(pipeline: Pipeline, text: str) -> str:
+    """A text translated to French and back, by our own model."""
+    away = pipeline.translate(text, source="en", target="fr", mark=UNMARKED).text
+    return pipeline.translate(away, source="fr", target="en", mark=UNMARKED).text
+
+
+@dataclass(frozen=True)
+class Editor:
+    """What edits are made with."""
+
+    pipeline: Pipeline
+    rng: np.random.Generator
+    words: Sequence[str]
+    """Put in place of others."""
+
+
+EDITS: dict[str, Callable[[Editor, str], str]] = {
+    "none": lambda by, text: text,
+    "30% of words left out": lambda by, text: without_words(text, by.rng),
+    "20% of words replaced": lambda by, text: with_others(text, by.rng, by.words),
+    "both": lambda by, text: with_others(without_words(text, by.rng), by.rng, by.words),
+    "lower case": lambda by, text: text.lower(),
+    "rewritten by our model": lambda by, text: rewritten(by.pipeline, text),
+    "translated to French and back by our model": lambda by, text: there_and_back(
+        by.pipeline, text
+    ),
+}
+SLOW_EDITS = tuple(EDITS)[-2:]
+NUM_SLOW = 40
+"""Texts that they are measured on, at most."""
+
+
 def attacked(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
-    """Rates of our mark after each attack, at 200 tokens."""
+    """Rates of our mark after each edit, at 200 tokens."""
     key = MarkKey(options.secret)
     way, rng = GumbelScheme(key.derived(TEXT)), np.random.default_rng(options.seed)
     rows = []
@@ -242,30 +266,10 @@ def attacked(pipeline: Pipeline, options: Any) -> list[dict[str, Any]]:
             num_tokens=max(LENGTHS), seed=options.seed,
         )  # fmt: skip
         said = [pipeline.tokenizer.decode(ids) for ids in tqdm(written, total=len(asked))]
-        replaced = functools.partial(
-            with_others, share=0.2, rng=rng, words=[word for text in said for word in text.split()]
-        )
-        shortened = functools.partial(without_words, share=0.3, rng=rng)
-
-        def anew(text: str) -> str:
-            prompt = f"Rewrite this in other words:\n\n{text}"
-            return pipeline.text(prompt, seed=1, max_new_tokens=260, mark="none").text
-
-        def there_and_back(text: str) -> str:
-            away = pipeline.translate(text, source="en", target="fr", mark="none").text
-            return pipeline.translate(away, source="fr", target="en", mark="none").text
-
-        few = min(len(said), 40)
-        for name, change, count in (
-            ("none", lambda text: text, len(said)),
-            ("30% of words left out", shortened, len(said)),
-            ("20% of words replaced", replaced, len(said)),
-            ("both", lambda text, cut=shortened, put=replaced: put(cut(text)), len(said)),
-            ("lower case", str.lower, len(said)),
-            ("rewritten by our model", anew, few),
-            ("translated to French and back by our model", there_and_back, few),
-        ):  # fmt: skip
-            changed = [change(text) for text in said[:count]]
+        editor = Editor(pipeline, rng, [word for text in said for word in text.split()])
+        for name, edit in EDITS.items():
+            count = min(len(said), NUM_SLOW) if name in SLOW_EDITS else len(said)
+            changed = [edit(editor, text) for text in said[:count]]
             read = tqdm(zip(changed, asked, strict=False), total=count, desc=name)
             found = [read_text(pipeline, way, *one) for one in read]
             for detector in found[0]:

@@ -182,6 +182,18 @@ def _continued(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | N
     return {"predictions": said, "references": record["sample"]["group"]}
 
 
+def _readings(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    p_values = (record.get("p_values") or {}).get(options["of"])
+    return None if p_values is None else {"predictions": json.dumps(p_values)}
+
+
+def _payload(record: Record, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    read = (record.get("bits") or {}).get(options["of"])
+    if read is None:
+        return None
+    return {"predictions": json.dumps(read), "references": json.dumps(record["written_bits"])}
+
+
 EXTRACT: dict[
     str, tuple[tuple[str, ...], Callable[[Record, Mapping[str, Any]], dict[str, Any] | None]]
 ] = {
@@ -192,7 +204,7 @@ EXTRACT: dict[
     "distinct_n": (("text",), _text),
     "repetition": (("text", "translation"), _text),
     "empty": (("text", "translation"), _text),
-    "perplexity": (("likelihood",), _likelihood),
+    "perplexity": (("likelihood", "marked-text"), _likelihood),
     "accuracy": (("choice",), _options),
     "stereotype_share": (("choice",), _options),
     "occupation_correlation": (("choice",), _options),
@@ -202,11 +214,12 @@ EXTRACT: dict[
     "scene_exact": (("image",), _scene),
     "people_share": (("image",), _groups_read),
     "imbalance": (("image",), _balanced),
+    "imbalance_within": (("image",), _balanced),
     "frechet_distance": (("image",), _embedded),
     "kernel_distance": (("image",), _embedded),
     "chrf_pp": (("translation",), _translated),
     "chrf_pp_caseless": (("translation",), _translated),
-    "chrf_pp_loss": (("translation",), _translated),
+    "chrf_pp_loss": (("translation", "marked-translation"), _translated),
     "bleu": (("translation",), _translated),
     "ter": (("translation",), _translated),
     "kept": (("translation",), _to_keep),
@@ -222,6 +235,11 @@ EXTRACT: dict[
     "gender_polarity": (("text",), _continued),
     "toxicity": (("text",), _continued),
     "group_gap": (("text",), _continued),
+    "marks_found": (
+        ("marked-text", "peoples-text", "marked-translation", "marked-picture"),
+        _readings,
+    ),
+    "payload_bits": (("marked-picture",), _payload),
 }
 """For each metric the kinds of sample that it scores, and its inputs from one record."""
 
@@ -231,6 +249,7 @@ INSTRUMENTS = {
     "scene_exact": "detector",
     "people_share": "people",
     "imbalance": "people",
+    "imbalance_within": "people",
     "frechet_distance": "judge",
     "kernel_distance": "judge",
 }

@@ -3,7 +3,7 @@
 | `--model` | what it is |
 | --- | --- |
 | `mtgen` | the shared model |
-| a folder, or `owner/name` on the Hub | a causal model, a translator, a `diffusers` pipeline |
+| a folder, or `owner/name` | a causal model, a translator, Janus, a `diffusers` pipeline |
 | `https://host/v1#name` | a server that speaks OpenAI's chat completions |
 | `trio:TEXT,TRANSLATE,IMAGE` | one of the above for each task; a place may be empty |
 
@@ -23,6 +23,7 @@ from mtgen.errors import ConfigError, SettingError, TrunkNotFoundError
 
 TIMEOUT_S = 10
 TRIO = "trio:"
+UNIFIED = "JanusForConditionalGeneration"
 
 __all__ = ["Foreign", "check_able", "kinds_of", "load_foreign", "refusals"]
 
@@ -92,13 +93,18 @@ def from_folder(folder: Path, name: str) -> Foreign:
         from evals.models.translator import Translator
 
         return Translator(folder, name)
+    if UNIFIED in kinds:
+        from evals.models.unified import Unified
+
+        return Unified(folder, name)
     if any(str(kind).endswith(("CausalLM", "LMHeadModel")) for kind in kinds):
         from evals.models.causal import Causal
 
         return Causal(folder, name)
     raise ConfigError(
         f"{name} is a {', '.join(map(str, kinds)) or 'checkpoint without an architecture'}; suites "
-        "can ask causal language models, encoder-decoders that translate, and diffusers pipelines"
+        "can ask causal language models, Janus, encoder-decoders that translate, and diffusers "
+        "pipelines"
     )
 
 

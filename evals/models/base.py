@@ -99,10 +99,9 @@ class TimeLimit(threading.Event):
 
 def kinds_of(suite: Suite) -> frozenset[str]:
     """Kinds of a suite's samples."""
-    from evals.suites.base import KINDS
+    from evals.suites.base import kind_of
 
-    names = {kind: name for name, kind in KINDS.items()}
-    return frozenset(names[type(sample)] for sample in suite.samples())
+    return frozenset(map(kind_of, suite.samples()))
 
 
 def files_sha256(folder: Path) -> str:

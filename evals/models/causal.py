@@ -40,19 +40,26 @@ class Causal(Foreign):
     def __init__(self, folder: Path, name: str) -> None:
         super().__init__(name, ("text", "likelihood", "choice", "translation"))
         self.folder = folder
+        self.tokenizer: Any = None
+        self.network: Any = None
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.network: Any = AutoModelForCausalLM.from_pretrained(
-                folder, local_files_only=True, dtype=torch.float32
-            ).eval()
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            self.load()
+        except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
             raise ConfigError(f"transformers cannot load {name}: {first_line(error)}") from None
-        self.room = int(getattr(self.network.config, "max_position_embeddings", 1024) or 1024)
+        config = self.network.config.get_text_config()
+        self.room = int(getattr(config, "max_position_embeddings", 1024) or 1024)
         marks = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, 0)
         self.start = next(token for token in marks if token is not None)
 
     def weights_sha256(self) -> str:
         return files_sha256(self.folder)
+
+    def load(self) -> None:
+        """Reads tokenizer and network from the folder."""
+        self.tokenizer = AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+        self.network = AutoModelForCausalLM.from_pretrained(
+            self.folder, local_files_only=True, dtype=torch.float32
+        ).eval()
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """A conversation as the model reads it."""

@@ -23,7 +23,7 @@ from mtgen.errors import MtgenError, RecordsError, UnknownNameError
 from mtgen.requests import ImageRequest, TextRequest, TranslationRequest
 
 Request = TextRequest | ImageRequest | TranslationRequest
-OF_WHOLE_SETS = ("correlation", "set")
+OF_WHOLE_SETS = ("correlation", "set", "f1_difference", "largest_gap")
 """Aggregates that give a single sample no value of its own."""
 NEEDED = ("suite", "model", "num_samples", "started")
 """What a manifest must hold to stand on the board."""
@@ -233,9 +233,15 @@ def shown_sample(run: Run, record: dict[str, Any], value: float | None) -> Shown
             for option, nll in zip(options, nlls, strict=True)
         )
         expected = "" if sample.get("answer") is None else options[sample["answer"]]
+    elif kind == "marked-translation":
+        asked, expected = " ".join(sample["sentences"]), "\n".join(sample["references"])
     elif kind == "image":
         asked = "\n".join(sample["prompts"].values())
         expected = "" if not sample.get("wanted") else json.dumps(sample["wanted"])
+    if p_values := record.get("p_values"):
+        output = "\n\n".join(
+            filter(None, [output if asked != output else "", found_words(p_values)])
+        )
     return Shown(
         id=record["id"], kind=kind, value=value, asked=asked, output=output, expected=expected,
         pictures=tuple(run.folder / image["file"] for image in record.get("images") or ()),
@@ -247,6 +253,17 @@ def check_words(check: dict[str, Any]) -> str:
     """`list_items n=3`."""
     rest = (f"{name}={value}" for name, value in check.items() if name != "type")
     return " ".join([str(check["type"]), *rest])
+
+
+def found_words(p_values: dict[str, list[float]]) -> str:
+    """What was read of a mark: `50 tokens, key: p = 0.0021`."""
+    lines = []
+    for read, values in p_values.items():
+        if len(values) == 1:
+            lines.append(f"{read}: p = {values[0]:.2g}")
+        elif values:
+            lines.append(f"{read}: {len(values)} keys, p = {min(values):.2g} at least")
+    return "\n".join(lines)
 
 
 def requests_of(run: Run, record: dict[str, Any]) -> list[Request]:
@@ -261,6 +278,16 @@ def requests_of(run: Run, record: dict[str, Any]) -> list[Request]:
     if record["kind"] == "text":
         asked = {"prompt": sample["prompt"], "max_new_tokens": sample["max_new_tokens"]}
         return [TextRequest(**asked, seed=record["seed"], **settings)]
+    if record["kind"] == "marked-text":
+        from evals.runner.marks import text_request
+
+        return [text_request(sample, record["seed"])]
+    if record["kind"] == "marked-picture":
+        return [ImageRequest(prompt=sample["prompt"], seed=record["seed"])]
+    if record["kind"] == "marked-translation":
+        text, mark = " ".join(sample["sentences"]), sample["mark"]
+        languages = {"source": sample["source"], "target": sample["target"]}
+        return [TranslationRequest(text=text, mark=mark, **languages)]
     if record["kind"] == "image":
         drawn = image_requests(sample["prompts"], sample["num_images"], record["seed"], settings)
         return [request for _, request in drawn]

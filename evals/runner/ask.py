@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evals.models.base import TimeLimit
+from evals.models.base import Foreign, TimeLimit
 from evals.runner.pictures import draw_sample
 from evals.runner.records import Record
 from evals.runner.translations import translate_samples
 from evals.suites import ChoiceSample, ImageSample, TextSample, TranslationSample
-from evals.suites.base import KINDS, Sample
+from evals.suites.base import MarkSample, Sample, kind_of
 from mtgen import TextRequest
 from mtgen.errors import (
     BadRequestError,
@@ -28,7 +28,6 @@ from mtgen.errors import (
 from mtgen.requests import check_number
 
 if TYPE_CHECKING:
-    from evals.models import Foreign
     from mtgen.pipeline import Pipeline
 
 FIRST_PAUSE_S = 1.0
@@ -68,11 +67,6 @@ def sample_seed(run_seed: int, sample_id: str) -> int:
     return int.from_bytes(digest[:4], "big")
 
 
-def kind_of(sample: Sample) -> str:
-    """The sample's kind, as in its file."""
-    return next(name for name, kind in KINDS.items() if isinstance(sample, kind))
-
-
 def answer(model: Pipeline | Foreign, sample: Sample, asking: Asking, limit: TimeLimit) -> Record:
     """Gives one sample to the model.
 
@@ -82,6 +76,12 @@ def answer(model: Pipeline | Foreign, sample: Sample, asking: Asking, limit: Tim
     """
     asked = {**asdict(sample), "checks": list(getattr(sample, "checks", ()))}
     seed = sample_seed(asking.seed, sample.id)
+    if isinstance(sample, MarkSample):
+        from evals.runner.marks import read_marks
+
+        if isinstance(model, Foreign):
+            raise BadRequestError(f"{model.model} does not mark what it makes")
+        return read_marks(model, sample, seed, asking.folder, limit)
     if isinstance(sample, ImageSample):
         return draw_sample(model, sample, seed, asking.settings, asking.folder, limit)
     if isinstance(sample, TextSample):

@@ -54,6 +54,13 @@ class Record:
     images: list[dict[str, Any]] | None = None
     """Of each picture: `lang` of its prompt, `seed`, `file` within the run's folder."""
     seconds_per_picture: float | None = None
+    p_values: dict[str, list[float]] | None = None
+    """Of watermarks, by what was read and how: of each key, how often something unmarked looks at
+    least as marked."""
+    bits: dict[str, list[int]] | None = None
+    """The payload that was read of a picture, by what was done to it; empty where none was."""
+    written_bits: list[int] | None = None
+    """The payload that was written."""
     error: str | None = None
     """Why there is no output; the sample then counts as unscored."""
     transient: bool = False

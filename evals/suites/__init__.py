@@ -16,13 +16,15 @@ from evals.suites.bias_image import BIAS_IMAGE
 from evals.suites.choice import CHOICE
 from evals.suites.groups import groups
 from evals.suites.image import IMAGE
+from evals.suites.marks import MARKS
 from evals.suites.smoke import SMOKE
 from evals.suites.text import TEXT
 from evals.suites.translation import TRANSLATION
 from mtgen.errors import UnknownNameError
 
 SUITES: dict[str, Suite] = {
-    suite.name: suite for suite in (SMOKE, *TEXT, *CHOICE, *BIAS, BIAS_IMAGE, *IMAGE, *TRANSLATION)
+    suite.name: suite
+    for suite in (SMOKE, *TEXT, *CHOICE, *BIAS, BIAS_IMAGE, *IMAGE, *TRANSLATION, *MARKS)
 }
 GROUPS: dict[str, tuple[Suite, ...]] = groups(SUITES)
 """Suites that run one after the other under one name."""

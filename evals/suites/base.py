@@ -134,14 +134,88 @@ class GenderSample(TranslationSample):
     """`pro` or `anti`: whether that gender is the one expected of the occupation."""
 
 
-Sample = TextSample | LikelihoodSample | ChoiceSample | ImageSample | TranslationSample
-KINDS = {
+@dataclass(frozen=True, kw_only=True)
+class MarkedTextSample:
+    """A prompt whose answer is marked, and read for the mark."""
+
+    id: str
+    prompt: str
+    mark: str
+    """One of `mtgen.requests.TEXT_MARKS`, or `UNMARKED`."""
+    temperature: float
+    max_new_tokens: int
+    lengths: tuple[int, ...] = ()
+    """Tokens at which the answer is cut to be read; longer than it is are left out."""
+    edits: tuple[str, ...] = ()
+    """Names from `evals.text_marks.EDITS`: the answer is read after each."""
+    of: str | None = None
+    """Id of the sample with the same prompt and no mark."""
+    category: str | None = None
+    """The mark again, to score each apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeoplesTextSample:
+    """A text that somebody wrote, read for the marks of many keys."""
+
+    id: str
+    text: str
+    num_keys: int
+    lengths: tuple[int, ...]
+    """As of `MarkedTextSample`."""
+    category: str | None = None
+    """Its language."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkedTranslationSample:
+    """Sentences whose translation is marked, and read for the mark."""
+
+    id: str
+    sentences: tuple[str, ...]
+    source: str
+    target: str
+    mark: str
+    """One of `mtgen.requests.TRANSLATION_MARKS`, or `UNMARKED`."""
+    references: tuple[str, ...]
+    """Translations of all of them, by people."""
+    variant: str
+    """`marked`, or `plain` without a mark."""
+    of: str
+    """Id of the sample with the same sentences and no mark."""
+    category: str | None = None
+    """How many sentences there are, where the mark is looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkedPictureSample:
+    """A prompt whose picture is marked, changed, and read for the mark."""
+
+    id: str
+    prompt: str
+    changes: tuple[str, ...]
+    """Names from `evals.picture_marks.CHANGES`: the picture is read after each."""
+
+
+MarkSample = MarkedTextSample | PeoplesTextSample | MarkedTranslationSample | MarkedPictureSample
+"""Read for marks; see `evals.runner.marks`."""
+Sample = TextSample | LikelihoodSample | ChoiceSample | ImageSample | TranslationSample | MarkSample
+KINDS: dict[str, type[Sample]] = {
     "text": TextSample,
     "likelihood": LikelihoodSample,
     "choice": ChoiceSample,
     "image": ImageSample,
     "translation": TranslationSample,
+    "marked-text": MarkedTextSample,
+    "peoples-text": PeoplesTextSample,
+    "marked-translation": MarkedTranslationSample,
+    "marked-picture": MarkedPictureSample,
 }
+
+
+def kind_of(sample: Sample) -> str:
+    """The sample's kind, as in its file; special kinds of a text count as texts."""
+    return next(name for name, kind in KINDS.items() if isinstance(sample, kind))
 
 
 @dataclass(frozen=True, kw_only=True)

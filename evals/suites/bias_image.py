@@ -32,9 +32,9 @@ def _share(of: str, group: str, higher_is_better: bool = True) -> MetricUse:
     )  # fmt: skip
 
 
-def _imbalance(of: str, groups: int) -> MetricUse:
+def _imbalance(of: str, groups: int, metric: str = "imbalance") -> MetricUse:
     return MetricUse(
-        metric="imbalance", unit=f"0 to {1 - 1 / groups:.2f}, 0 is even", higher_is_better=False,
+        metric=metric, unit=f"0 to {1 - 1 / groups:.2f}, 0 is even", higher_is_better=False,
         options={"of": of},
     )  # fmt: skip
 
@@ -51,6 +51,8 @@ BIAS_IMAGE = MadeSuite(
     metrics=(
         _imbalance("shown", len(GENDERS)),
         _imbalance("skin", len(SKINS)),
+        _imbalance("shown", len(GENDERS), "imbalance_within"),
+        _imbalance("skin", len(SKINS), "imbalance_within"),
         *(_share("shown", gender) for gender in GENDERS),
         *(_share("skin", skin) for skin in SKINS),
         _share("anybody", "somebody"),

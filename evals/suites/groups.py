@@ -10,6 +10,7 @@ from evals.suites.bias import SHIPPED as SHIPPED_BIAS
 from evals.suites.bias_image import BIAS_IMAGE
 from evals.suites.choice import SHIPPED as SHIPPED_CHOICES
 from evals.suites.image import IMAGE
+from evals.suites.marks import MARKS
 from evals.suites.text import TEXT
 from evals.suites.translation import TRANSLATION
 
@@ -32,6 +33,11 @@ STANDARD: Mapping[str, int | None] = {
     "image-concepts": 16,
     "image-scenes": 36,
     "image-languages": 6,
+    "marks-text": 40,
+    "marks-edits": 8,
+    "marks-people": None,
+    "marks-translation": 48,
+    "marks-picture": 8,
 }
 """Every aspect in about half an hour on two cores: how many samples of a suite, None for all.
 
@@ -50,6 +56,7 @@ def groups(suites: Mapping[str, Suite]) -> dict[str, tuple[Suite, ...]]:
         "bias": (*SHIPPED_BIAS, BIAS_IMAGE),
         "choice": SHIPPED_CHOICES,
         "image": IMAGE,
+        "marks": MARKS,
         "text": TEXT,
         "translation": TRANSLATION,
         "standard": tuple(replace(suites[name], drawn=n) for name, n in STANDARD.items()),

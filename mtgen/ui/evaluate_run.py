@@ -25,6 +25,8 @@ RUNS_ENV, RUNS = "MTGEN_RUNS", Path("runs")
 """Names the results folder."""
 OTHERS_ENV = "MTGEN_OTHER_MODELS"
 """1 lets visitors name models to fetch and run, 0 forbids it; unset forbids it on a Space only."""
+MAX_ENV, MAX_RUNS = "MTGEN_MAX_RUNS", 500
+"""Names how many runs the results folder may hold for visitors to add one; 0 for any number."""
 OWN = "mtgen"
 TURN_S = 8.0
 """Seconds of a run after which whoever waits for the model has a turn."""
@@ -236,6 +238,27 @@ def num_records(folder: Path) -> int:
     return len(RunFolder(folder).records())
 
 
+def check_room(root: Path, name: str) -> None:
+    """Refuses a new run where there are as many as may be; those that are there can go on.
+
+    Raises:
+        SettingError: so it is, or the environment does not give a number.
+    """
+    from evals.runner.records import MANIFEST
+
+    said = os.environ.get(MAX_ENV, "").strip() or str(MAX_RUNS)
+    if not said.isdecimal():
+        raise SettingError(f"{MAX_ENV} must be a whole number of runs, got {said!r}")
+    if not int(said) or (root / name).is_dir():
+        return
+    count = sum(1 for _ in root.glob(f"*/{MANIFEST}"))
+    if count >= int(said):
+        raise SettingError(
+            f"the results folder holds {count} runs and takes no more than {said}; whoever runs "
+            f"this page can delete some there, or set {MAX_ENV}"
+        )
+
+
 class Evaluations:
     """The evaluation of each visitor, and what is being written."""
 
@@ -247,8 +270,10 @@ class Evaluations:
         """Registers a visitor's evaluation.
 
         Raises:
-            SettingError: the visitor's last one is not over, or another visitor makes the same.
+            SettingError: the visitor's last one is not over, another visitor makes the same, or
+                there is no place for one more.
         """
+        check_room(root, choice.name)
         with self._lock:
             if session in self._by_session:
                 raise SettingError("your last run is not over; stop it first, or wait")

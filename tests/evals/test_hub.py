@@ -94,6 +94,16 @@ def session(monkeypatch):
     close_session()
 
 
+def test_a_run_whose_other_shards_are_missing_is_not_sent(shell, tiny_trunk, tmp_path):
+    done = shell(
+        "-m", "evals", "run", "--suite", "text-choice", "--model", tiny_trunk, "--limit", 4,
+        "--shard", "1/2", "--out", tmp_path, "--push", "owner/results",
+        env={"HF_TOKEN": "hf_none"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"not sent: 2 of 4 samples of {tmp_path} are done" in done.stderr
+
+
 def test_without_a_network_it_is_one_sentence_at_once(run, session, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     result = read_run(run)

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import mtgen
-from evals.models import check_able, load_foreign
+from evals.models import check_able, kinds_of, load_foreign, refusals
 from evals.models.causal import Causal
 from evals.reports.tables import read_run
 from evals.runner.run import run_suite
-from evals.suites import SUITES
+from evals.suites import SUITES, OutsideSuite
 from mtgen.errors import (
     BadRequestError,
     ConfigError,
@@ -63,6 +63,52 @@ def t5(tokenizer, tmp_path_factory):
     )  # fmt: skip
     T5ForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def janus(tokenizer, tmp_path_factory):
+    """A folder with a tiny model that writes and draws, 16 tokens a picture of 32 pixels."""
+    from transformers import (
+        AutoTokenizer,
+        GenerationConfig,
+        JanusConfig,
+        JanusForConditionalGeneration,
+        JanusProcessor,
+        LlamaConfig,
+    )
+    from transformers.models.janus import JanusImageProcessorPil, JanusVisionConfig
+    from transformers.models.janus.configuration_janus import JanusVQVAEConfig
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("janus")
+    tokenizer.save_pretrained(folder)
+    names = {"boi_token": "<boi>", "image_token": "<image>", "eoi_token": "<eoi>"}
+    words = AutoTokenizer.from_pretrained(folder, extra_special_tokens=names)
+    JanusProcessor(JanusImageProcessorPil(), words, num_image_tokens=16).save_pretrained(folder)
+    network = JanusForConditionalGeneration(
+        JanusConfig(
+            text_config=LlamaConfig(
+                vocab_size=len(words), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
+                num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=512,
+            ),
+            vision_config=JanusVisionConfig(
+                hidden_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=32,
+                patch_size=8, projection_dim=16, num_image_tokens=16,
+            ),
+            vq_config=JanusVQVAEConfig(
+                embed_dim=4, num_embeddings=8, latent_channels=32, base_channels=32,
+                channel_multiplier=[1, 1, 1, 1], num_res_blocks=1, num_patches=4,
+                projection_dim=16, image_token_embed_dim=16,
+            ),
+            image_token_id=words.convert_tokens_to_ids("<image>"),
+        )
+    )  # fmt: skip
+    network.generation_config = GenerationConfig(
+        bos_token_id=1, eos_token_id=2, pad_token_id=2,
+        generation_kwargs={"boi_token_id": words.convert_tokens_to_ids("<boi>")},
+    )  # fmt: skip
+    network.save_pretrained(folder)
     return folder
 
 
@@ -193,6 +239,34 @@ def test_a_diffusers_pipeline_draws(painter):
     assert both.images[0].mode == "RGB"
     alone = model.image(ImageRequest(prompt="a cat", seed=2))
     assert alone.images[0].tobytes() == both.images[1].tobytes()
+
+
+def test_a_unified_model_writes_translates_and_draws(janus):
+    model = load_foreign(str(janus))
+    assert model.kinds == {"text", "likelihood", "choice", "translation", "image"}
+    request = TextRequest(prompt="Say something.", max_new_tokens=4, temperature=1.0, seed=1)
+    assert model.text(request).text == model.text(request).text
+    assert len(model.log_likelihood("A short text.")) > 1
+    [said] = model.translate_all(["A dog."], source="en", target="fr")
+    assert isinstance(said, str)
+    drawn = model.image(ImageRequest(prompt="a red house", seed=3, num_images=2))
+    assert [image.size for image in drawn.images] == [(32, 32)] * 2
+    again = model.image(ImageRequest(prompt="a red house", seed=4))
+    assert drawn.images[1].tobytes() == again.images[0].tobytes() != drawn.images[0].tobytes()
+
+
+def test_a_unified_model_stops_drawing(janus):
+    stop = threading.Event()
+    stop.set()
+    drawn = load_foreign(str(janus)).image(ImageRequest(prompt="a house"), stop=stop)
+    assert (drawn.finish_reason, drawn.images) == ("cancelled", ())
+
+
+@pytest.mark.parametrize("name", [n for n, s in SUITES.items() if not isinstance(s, OutsideSuite)])
+def test_every_suite_says_whether_a_model_can_do_it(gpt, name):
+    kinds = kinds_of(SUITES[name])
+    able = kinds <= {"text", "likelihood", "choice", "translation"}
+    assert refusals(load_foreign(str(gpt)), [SUITES[name]]).keys() == (set() if able else {name})
 
 
 def test_a_server_is_asked_and_its_refusals_are_one_sentence(server, monkeypatch):

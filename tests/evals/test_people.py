@@ -101,10 +101,13 @@ def test_shares_of_people(case):
     assert result == {"value": case["value"], "per_sample": case["per_sample"]}
 
 
-@pytest.mark.parametrize("case", golden("imbalance"))
-def test_distance_from_a_balance(case):
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [(name, case) for name in ("imbalance", "imbalance_within") for case in golden(name)],
+)
+def test_distance_from_a_balance(name, case):
     groups = [json.dumps(case["groups"])] * len(case["read"])
-    result = load_metric("imbalance").compute(
+    result = load_metric(name).compute(
         predictions=[json.dumps(row) for row in case["read"]], references=groups
     )
     assert result["value"] == pytest.approx(case["value"])

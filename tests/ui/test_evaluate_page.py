@@ -17,8 +17,9 @@ from evals.runner.records import RunFolder
 from evals.runner.run import run_suite
 from evals.runner.shared import Measured
 from evals.suites import SUITES
+from mtgen.errors import SettingError
 from mtgen.ui import evaluate_run
-from mtgen.ui.evaluate_run import Choice, results
+from mtgen.ui.evaluate_run import Choice, Evaluations, results
 from tests.ui.conftest import Server
 
 browser_test = pytest.mark.browser
@@ -314,3 +315,20 @@ def test_a_public_page_runs_its_own_model_only_unless_that_is_allowed(monkeypatc
         Choice(suite="smoke", model="https://a/v1#b")
     monkeypatch.setenv("MTGEN_OTHER_MODELS", "1")
     assert Choice(suite="smoke", model="https://a/v1#b").name == "smoke-https-a-v1-b-s0"
+
+
+def test_visitors_cannot_fill_the_folder(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text("{}", "utf-8")
+    monkeypatch.setenv("MTGEN_MAX_RUNS", "2")
+    begun = Evaluations()
+    with pytest.raises(SettingError, match="holds 2 runs and takes no more than 2"):
+        begun.begin("me", Choice(suite="smoke"), tmp_path)
+    (tmp_path / "smoke-mtgen-s0").mkdir()  # one that goes on
+    begun.begin("me", Choice(suite="smoke"), tmp_path)
+    monkeypatch.setenv("MTGEN_MAX_RUNS", "0")
+    begun.begin("you", Choice(suite="smoke", seed=1), tmp_path)
+    monkeypatch.setenv("MTGEN_MAX_RUNS", "many")
+    with pytest.raises(SettingError, match="must be a whole number of runs, got 'many'"):
+        begun.begin("they", Choice(suite="smoke", seed=2), tmp_path)
