@@ -126,12 +126,19 @@ class SynthIDScheme:
         """A fresh one: it remembers the contexts of its text."""
         from transformers import SynthIDTextWatermarkLogitsProcessor
 
-        return SynthIDTextWatermarkLogitsProcessor(
-            SYNTHID_NGRAM, self.keys, 2**16, 0, 1024, torch.device("cpu")
-        )
+        class OfPossible(SynthIDTextWatermarkLogitsProcessor):
+            """Scores are of these tokens, not of the first ones of the vocabulary."""
 
-    def writer(self) -> ProcessedWriter:
-        return ProcessedWriter(self.processor(), 1)
+            possible: Tensor | None = None
+
+            def _compute_keys(self, n_minus_1_grams: Any, indices: Any) -> Any:
+                possible = indices if self.possible is None else self.possible[None]
+                return super()._compute_keys(n_minus_1_grams, possible)
+
+        return OfPossible(SYNTHID_NGRAM, self.keys, 2**16, 0, 1024, torch.device("cpu"))
+
+    def writer(self) -> SynthIDWriter:
+        return SynthIDWriter(self.processor(), 1)
 
     def read(self, ids: Sequence[int]) -> Reading:
         """Ones among the g-values of all layers, which are fair coins where there is no mark."""
@@ -145,25 +152,51 @@ class SynthIDScheme:
 
 
 class ProcessedWriter:
-    """Samples from logits that a processor of `transformers` has changed."""
+    """Samples from odds that a processor of `transformers` has changed.
 
-    def __init__(self, processor: Callable[[Tensor, Tensor], Tensor], width: int) -> None:
+    As there, it comes after temperature and top_p (huggingface/transformers#34630): before them, it
+    would lift tokens that are cut off otherwise, and look better found and worse to read than it
+    is. Nothing is marked at temperature 0.
+
+    Args:
+        processor: Takes the tokens so far and scores of the whole vocabulary.
+        width: Tokens that must stand there first.
+    """
+
+    def __init__(self, processor: Any, width: int) -> None:
         self.processor, self.width = processor, width
         self.written: list[int] = []
         self.num_marked = 0
 
+    def changed(self, scores: Tensor, tokens: Tensor, vocab_size: int) -> Tensor:
+        """New scores of the tokens that may follow."""
+        whole = scores.new_full((1, vocab_size), -torch.inf)
+        whole[0, tokens] = scores
+        return self.processor(torch.tensor([self.written]), whole)[0, tokens]
+
     def next(
         self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
     ) -> int:
-        if len(self.written) >= self.width:
-            scores = logits / temperature if temperature else logits
-            scores = self.processor(torch.tensor([self.written]), scores[None])[0]
-            token = sample_token(scores, 1.0 if temperature else 0.0, top_p, generator)
-            self.num_marked += 1
-        else:
+        if len(self.written) < self.width or not temperature:
             token = sample_token(logits, temperature, top_p, generator)
+        else:
+            probabilities, tokens = nucleus(logits, temperature, top_p)
+            odds = self.changed(probabilities.log(), tokens, len(logits)).softmax(0)
+            token = int(tokens[torch.multinomial(odds, 1, generator=generator)])
+            self.num_marked += len(tokens) > 1
         self.written.append(token)
         return token
+
+
+class SynthIDWriter(ProcessedWriter):
+    """Plays the tournament among the tokens that may follow alone; the others have no odds to win.
+
+    The processor plays it for the whole vocabulary, which takes a hundred times as long.
+    """
+
+    def changed(self, scores: Tensor, tokens: Tensor, vocab_size: int) -> Tensor:
+        self.processor.possible = tokens
+        return self.processor(torch.tensor([self.written]), scores[None])[0]
 
 
 SCHEMES: dict[str, Callable[[bytes, int], Scheme]] = {

@@ -55,8 +55,32 @@ def test_another_seed_gives_another_marked_text_and_the_same_seed_the_same():
     assert one == again != two
 
 
-def test_greedy_texts_have_no_mark():
-    writer = scheme("gumbel", SECRET, VOCAB).writer()
+@pytest.mark.parametrize("name", SCHEMES)
+def test_no_token_beyond_the_nucleus_is_taken(name):
+    writer, generator, ids = scheme(name, SECRET, VOCAB).writer(), seeded(1), []
+    for place in range(40):
+        logits = 2.5 * torch.randn(VOCAB, generator=seeded(place))
+        ids.append(writer.next(logits, 0.8, 0.9, generator))
+        assert ids[-1] in nucleus(logits, 0.8, 0.9)[1]
+
+
+def test_a_tournament_of_possible_tokens_is_that_of_the_vocabulary():
+    few, all_tokens = (scheme("synthid", SECRET, VOCAB).processor() for _ in range(2))
+    ids: list[int] = []
+    for place in range(12):
+        probabilities, tokens = nucleus(torch.randn(VOCAB, generator=seeded(place)), 0.8, 0.9)
+        whole = torch.full((1, VOCAB), -torch.inf, dtype=torch.float64)
+        whole[0, tokens] = probabilities.log()
+        few.possible = tokens
+        given = torch.tensor([ids], dtype=torch.long)
+        found = few(given, probabilities.log()[None]).softmax(-1)[0]
+        assert torch.allclose(found, all_tokens(given, whole).softmax(-1)[0, tokens])
+        ids.append(int(tokens[found.argmax()]))
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_greedy_texts_have_no_mark(name):
+    writer = scheme(name, SECRET, VOCAB).writer()
     ids = written(writer, 20, 1, temperature=0.0)
     assert ids == written(Unmarked(), 20, 2, temperature=0.0)
 
