@@ -132,7 +132,7 @@ class SynthIDScheme:
             possible: Tensor | None = None
 
             def _compute_keys(self, n_minus_1_grams: Any, indices: Any) -> Any:
-                possible = indices if self.possible is None else self.possible[None]
+                possible: Any = indices if self.possible is None else self.possible[None]
                 return super()._compute_keys(n_minus_1_grams, possible)
 
         return OfPossible(SYNTHID_NGRAM, self.keys, 2**16, 0, 1024, torch.device("cpu"))
