@@ -303,15 +303,41 @@ def requests_of(run: Run, record: dict[str, Any]) -> list[Request]:
 
 
 def models_of(board: Board) -> list[str]:
-    """Models that have a score, those with the newest runs first."""
-    return list(dict.fromkeys(entry.model for entry in board.entries if entry.main))
+    """Models that have a score, those with the newest runs first.
+
+    A trunk with an expert stands for the trunk too, whose aspects it has.
+    """
+    names = list(dict.fromkeys(entry.model for entry in board.entries if entry.main))
+    trunks = {trunk_of(name) for name in names if name != trunk_of(name)}
+    return [name for name in names if name not in trunks]
+
+
+def trunk_of(model: str) -> str:
+    """`A/packed` of `A/packed+translation-1a2b3c4d`, as runs of translations name their model."""
+    return model if "://" in model else model.partition("+")[0]
+
+
+def is_of(entry: Entry, model: str) -> bool:
+    """Whether a run says something of a model: its own, or its trunk's where that does the task.
+
+    The trunk alone, as the baseline of translation, draws no pictures.
+    """
+    if entry.model == model:
+        return True
+    drawn = model.endswith("+no-expert") and SUITES[entry.suite].task != "text"
+    return entry.model == trunk_of(model) and not drawn
 
 
 def aspects_of(board: Board, model: str) -> list[Point]:
-    """A model's main scores that have a scale, by suite; of several runs the newest whole one."""
+    """A model's main scores that have a scale, by suite; of several runs the newest whole one.
+
+    Args:
+        board: All runs.
+        model: One of `models_of`.
+    """
     points = {}
     for entry in board.entries:
-        if entry.model != model or entry.main is None or not entry.is_complete:
+        if not is_of(entry, model) or entry.main is None or not entry.is_complete:
             continue
         axis = f"{SUITES[entry.suite].aspect} ({entry.suite})"
         if axis not in points and (point := on_scale(entry.main, axis)):

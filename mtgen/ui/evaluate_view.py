@@ -44,6 +44,7 @@ CSS = """
   text-align: left; cursor: pointer; text-decoration: underline;
   text-decoration-color: var(--color-accent); text-underline-offset: 3px;
 }
+#board .link { white-space: nowrap; }
 #evaluate-tab .link:focus-visible, #evaluate-tab .open:focus-visible {
   outline: 2px solid var(--color-accent); outline-offset: 2px; border-radius: 3px;
 }

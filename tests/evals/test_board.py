@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import pytest
 
@@ -164,6 +165,19 @@ def test_aspects_are_the_newest_whole_runs_of_a_model(tmp_path):
     [point] = aspects_of(read_board([tmp_path]), "m/packed")
     assert (point.axis, point.value) == ("sanity (smoke)", 0.5)
     assert boards.models_of(read_board([tmp_path])) == ["m/packed", "another"]
+
+
+def test_a_trunk_with_an_expert_has_the_aspects_of_both(tmp_path):
+    make_run(tmp_path / "a", model="m/packed")
+    make_run(tmp_path / "b", model="m/packed+translation-1a2b", started="2026-01-02T03:04:06+00:00")
+    board = read_board([tmp_path])
+    assert boards.models_of(board) == ["m/packed+translation-1a2b"]
+    assert [p.axis for p in aspects_of(board, "m/packed+translation-1a2b")] == ["sanity (smoke)"]
+    text, other = board.entries[1], replace(board.entries[1], suite="image-concepts")
+    assert boards.is_of(text, "m/packed+no-expert")
+    assert not boards.is_of(other, "m/packed+no-expert")
+    assert boards.is_of(other, "m/packed+translation-1a2b")
+    assert boards.trunk_of("https://a/v1#m+n") == "https://a/v1#m+n"
 
 
 @pytest.mark.parametrize(
