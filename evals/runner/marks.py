@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ from evals.suites.base import (
 )
 from evals.suites.marks import MARKS_PEOPLE, passages
 from evals.text_marks import EDITS, Editor, read_text
+from mtgen.errors import BadRequestError
 from mtgen.marks.keys import TEXT, TRANSLATION, MarkKey
 from mtgen.marks.original import choices_p_value, merged, sentence_choices
 from mtgen.marks.picture import payload, read_picture
@@ -64,7 +66,10 @@ def read_marked_text(
             f"{length} tokens": model.tokenizer.decode(ids[:length])
             for length in sample.lengths
             if length <= len(ids)
-        } | {name: EDITS[name](editor, generation.text) for name in sample.edits}
+        }
+        for name in sample.edits:
+            with contextlib.suppress(BadRequestError):  # of texts that the model refuses to read
+                read[name] = EDITS[name](editor, generation.text)
         for name, text in read.items():
             for reader, p in read_text(model, way, text, sample.prompt).items():
                 p_values[f"{name}, {reader}"] = [p]

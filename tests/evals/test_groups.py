@@ -11,7 +11,7 @@ from evals.reports.tables import markdown_table
 from evals.runner.records import RunFolder
 from evals.runner.run import run_suite
 from evals.suites import GROUPS, SUITES, OutsideSuite, find_suites
-from evals.suites.coverage import COVERAGE, coverage_rows
+from evals.suites.coverage import BEYOND, COVERAGE, coverage_rows
 from evals.suites.groups import STANDARD, minutes
 from mtgen.errors import RecordsError
 from tests.conftest import ROOT
@@ -42,8 +42,8 @@ def test_a_part_of_a_suite_is_of_all_its_kinds_and_always_the_same(suite):
     assert suite.checksum == SUITES[suite.name].checksum
 
     def kinds(samples):
-        return {(getattr(s, "style", None), s.category, getattr(s, "variant", None))
-                for s in samples}  # fmt: skip
+        names = ("style", "category", "variant")
+        return {tuple(getattr(sample, name, None) for name in names) for sample in samples}
 
     assert kinds(part) == kinds(whole)
 
@@ -69,8 +69,9 @@ def test_every_aspect_is_covered_or_says_why_not():
 
 
 def test_every_suite_is_in_the_coverage_and_every_name_in_it_is_a_suite():
-    images = {name for coverage in COVERAGE.values() for name in coverage.images}
-    texts = {name for coverage in COVERAGE.values() for name in coverage.texts}
+    everything = (COVERAGE | BEYOND).values()
+    images = {name for coverage in everything for name in coverage.images}
+    texts = {name for coverage in everything for name in coverage.texts}
     assert images | texts == SUITES.keys()
     for name, suite in SUITES.items():
         assert (name in images) == (suite.task == "image"), name
@@ -90,4 +91,4 @@ def test_the_shell_lists_groups_and_coverage(shell):
     assert {group["group"] for group in listed["groups"]} == GROUPS.keys()
     assert all(group["minutes"] > 0 for group in listed["groups"])
     covered = json.loads(shell("-m", "evals", "list", "--coverage", "--json").stdout)["aspects"]
-    assert [row["aspect"] for row in covered] == list(HEIM)
+    assert [row["aspect"] for row in covered] == [*HEIM, *BEYOND]
