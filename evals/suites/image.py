@@ -38,7 +38,7 @@ IMAGE_CONCEPTS = Suite(
     description="single things in four styles, four pictures each; nearest of 100 captions",
     filename="image-concepts.jsonl",
     licence=LICENCE,
-    minutes=30,
+    minutes=20,
     metrics=(
         MetricUse(metric="r_precision", unit=SHARE, higher_is_better=True, options={"n": 100}),
         SPEED,
@@ -51,7 +51,7 @@ IMAGE_SCENES = Suite(
     description="GenEval's six categories over our nouns, in combinations seen in training",
     filename="image-scenes.jsonl",
     licence=LICENCE,
-    minutes=20,
+    minutes=14,
     metrics=_scenes(CATEGORIES),
 )
 IMAGE_SCENES_HELD_OUT = Suite(

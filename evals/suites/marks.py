@@ -166,7 +166,7 @@ MARKS_TEXT = MadeSuite(
     filename="marks-prompts.txt",
     read=marked_texts,
     licence=LICENCE,
-    minutes=12,
+    minutes=15,
     metrics=(
         found("100 tokens, key", category=OURS),
         *(
@@ -198,7 +198,7 @@ MARKS_EDITS = MadeSuite(
     filename="marks-prompts.txt",
     read=edited_texts,
     licence=LICENCE,
-    minutes=10,
+    minutes=12,
     metrics=(
         *(found(f"{edit}, prompt") for edit in EDITS[1:]),
         *(found(f"{edit}, key") for edit in EDITS),
@@ -232,7 +232,7 @@ MARKS_TRANSLATION = MadeSuite(
     filename="everyday.tsv",
     read=marked_translations,
     licence=LICENCE,
-    minutes=14,
+    minutes=20,
     metrics=(
         *(
             found(f"{reader}", category=f"{count} sentences")
