@@ -7,6 +7,7 @@ import math
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -132,7 +133,7 @@ def test_steps_together_are_those_alone_bit_for_bit(real):
         ids = torch.tensor([token])
         alone = [runtime.forward(ids, cache)[0] for cache in caches[0]]
         with ThreadPoolExecutor(len(prompts)) as pool:
-            together = list(pool.map(lambda cache: runtime.forward(ids, cache)[0], caches[1]))
+            together = [row[0] for row in pool.map(partial(runtime.forward, ids), caches[1])]
         assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
         assert [cache.length for cache in caches[0]] == [cache.length for cache in caches[1]]
 
