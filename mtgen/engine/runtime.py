@@ -18,10 +18,21 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from mtgen.engine.linear import Checkpoint, Int8Head, Linear, QuantisedMatrix, Updates, pack
+from mtgen.engine.linear import (
+    FEW_ROWS,
+    Checkpoint,
+    Int4Linear,
+    Int8Head,
+    Linear,
+    QuantisedMatrix,
+    Updates,
+    pack,
+)
 from mtgen.errors import ConfigError, SettingError
 from mtgen.model.config import TrunkConfig
 
+PATIENCE_S = 0.01
+"""How long a step waits for the streams that took part in the one before."""
 MANY_STREAMS = 24
 """From so many on, attention of one position each is spelled out."""
 
@@ -123,6 +134,16 @@ class Runtime(Protocol):
         ...
 
 
+@dataclass(eq=False)
+class Step:
+    """A stream that waits for the logits after one more token."""
+
+    ids: Int64[Tensor, " 1"]
+    cache: KVCache
+    logits: Float[Tensor, "1 V"] | None = None
+    error: BaseException | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """Weights of one layer, Q with K and V, and gate with up, fused into one product each."""
@@ -184,6 +205,15 @@ class LlamaRuntime:
         # Streams take turns step by step: the two cores are one resource, and a step in two
         # threads at once is slower than the two steps after each other.
         self._turn = threading.Lock()
+        # Of these kernels each row is that of a product of one row, bit for bit.
+        self._rows_are_exact = isinstance(self.head, Int8Head) and all(
+            isinstance(linear, Int4Linear)
+            for layer in self.layers
+            for linear in (layer.qkv, layer.out, layer.gate_up, layer.down)
+        )
+        self._waiting: list[Step] = []
+        self._arrived = threading.Condition()
+        self._expected = 1  # streams that took part in the last step together
 
     def _load_layer(self, checkpoint: Checkpoint, index: int) -> Layer:
         prefix, config = f"model.layers.{index}", self.config
@@ -230,9 +260,85 @@ class LlamaRuntime:
         """See `Runtime.forward`."""
         if cache.length + ids.shape[-1] > cache.capacity:
             raise ValueError(f"cache of {cache.capacity} positions is full at {cache.length}")
+        if self._rows_are_exact and ids.shape == (1,) and cache.padding is None and expert is None:
+            return self._step(Step(ids, cache))
         with self._turn:
             logits = self._forward(ids if ids.ndim == 2 else ids[None], cache, all_logits, expert)
         return logits if ids.ndim == 2 else logits[0]
+
+    def _step(self, step: Step) -> Float[Tensor, "1 V"]:
+        """One more token of one stream, together with those of other streams that wait.
+
+        Whoever gets the turn computes for all: the weights, whose reading is most of the time, are
+        read once. A row of a product does not depend on the others (the kernels of few rows add up
+        each by itself), and attention goes stream by stream, so each gets bit for bit what it
+        would get alone.
+        """
+        with self._arrived:
+            self._waiting.append(step)
+            self._arrived.notify()
+        with self._turn:
+            if step.logits is None and step.error is None:
+                self._compute(self._gathered(step))
+        if step.error is not None:
+            raise step.error
+        assert step.logits is not None
+        return step.logits
+
+    def _gathered(self, own: Step) -> list[Step]:
+        """A stream's step and those that wait; those of the last time are waited for shortly."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: len(self._waiting) >= self._expected, PATIENCE_S)
+            others = [step for step in self._waiting if step is not own][: FEW_ROWS - 1]
+            steps = [own, *others]
+            self._waiting = [step for step in self._waiting if step not in steps]
+            self._expected = min(len(steps), FEW_ROWS)
+        return steps
+
+    def _compute(self, steps: list[Step]) -> None:
+        """Gives each step its logits, or all of them what went wrong."""
+        try:
+            if len(steps) == 1:
+                steps[0].logits = self._forward(steps[0].ids[None], steps[0].cache, False, None)[0]
+                return
+            for step, row in zip(steps, self._forward_steps(steps), strict=True):
+                step.logits = row[None]
+        except BaseException as error:
+            for step in steps:
+                step.error = error
+
+    def _forward_steps(self, steps: Sequence[Step]) -> Float[Tensor, "B V"]:
+        """One position of each of several streams of any lengths; see `_forward`."""
+        config, eps = self.config, self.config.rms_norm_eps
+        n_query, n_kv = config.n_head, config.n_kv_head
+        group, head_dim, batch = n_query // n_kv, config.head_dim, len(steps)
+        starts = [step.cache.length for step in steps]
+        rotations = self.rotations[starts]
+        residual = self.embedding.rows(torch.cat([step.ids for step in steps])).dense()
+        for index, layer in enumerate(self.layers):
+            x = F.rms_norm(residual, residual.shape[-1:], layer.attn_norm, eps)
+            qkv = layer.qkv(x.to(layer.qkv.dtype)).view(batch, -1, head_dim)
+            turned = torch.view_as_complex(qkv[:, : n_query + n_kv].float().unflatten(-1, (-1, 2)))
+            turned = torch.view_as_real(turned * rotations).flatten(-2).to(qkv.dtype)
+            queries = turned[:, :n_query].view(batch, n_kv, group, head_dim)
+            mixed = []
+            for row, (step, start) in enumerate(zip(steps, starts, strict=True)):
+                keys, values = step.cache.keys[index], step.cache.values[index]
+                keys[0, :, start] = turned[row, n_query:]
+                values[0, :, start] = qkv[row, n_query + n_kv :]
+                end = start + 1
+                mixed.append(
+                    attend_once(queries[row : row + 1], keys[:, :, :end], values[:, :, :end], None)
+                )
+            x = torch.cat(mixed).reshape(batch, -1)
+            residual += layer.out(x.to(layer.out.dtype))
+            x = F.rms_norm(residual, residual.shape[-1:], layer.ffn_norm, eps)
+            gate, up = layer.gate_up(x.to(layer.gate_up.dtype)).chunk(2, dim=-1)
+            residual += layer.down((F.silu(gate) * up).to(layer.down.dtype))
+        for step in steps:
+            step.cache.length += 1
+        x = F.rms_norm(residual, residual.shape[-1:], self.norm, eps)
+        return self.head(x.to(self.head.dtype)).float()
 
     def _forward(
         self, ids: Tensor, cache: KVCache, all_logits: bool, expert: Sequence[Updates] | None

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
 
+from mtgen import TextRequest
 from mtgen.model.trunk import SMOLLM2_135M, fetch
 
 PROMPTS = [
@@ -103,3 +107,54 @@ def test_bench_shows_several_times_transformers_in_less_than_a_gigabyte(shell):
     capability = torch.backends.cpu.get_cpu_capability()
     assert packed["times_transformers"] >= TIMES_TRANSFORMERS.get(capability, OTHER_TIMES)
     assert result["resident_mb"] < 1000
+
+
+def test_streams_that_step_together_get_what_they_get_alone(real):
+    requests = [
+        TextRequest(
+            prompt=f"Tell me about the number {n}.", seed=n, max_new_tokens=10 + 3 * n,
+            temperature=0.8, mark="none" if n % 2 else "gumbel",
+        )
+        for n in range(6)
+    ]  # fmt: skip
+    alone = [real.text(request).text for request in requests]
+    with ThreadPoolExecutor(len(requests)) as pool:
+        together = list(pool.map(lambda request: real.text(request).text, requests))
+    assert together == alone
+
+
+def test_steps_together_are_those_alone_bit_for_bit(real):
+    runtime = real.runtime
+    prompts = [torch.arange(5 * n + 3) + 100 * n for n in range(1, 6)]
+    caches = [[runtime.new_cache(64) for _ in prompts] for _ in range(2)]
+    for cache, prompt in [pair for row in caches for pair in zip(row, prompts, strict=True)]:
+        runtime.forward(prompt, cache)
+    for token in (11, 500, 7):
+        ids = torch.tensor([token])
+        alone = [runtime.forward(ids, cache)[0] for cache in caches[0]]
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            together = [row[0] for row in pool.map(partial(runtime.forward, ids), caches[1])]
+        assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+        assert [cache.length for cache in caches[0]] == [cache.length for cache in caches[1]]
+
+
+def test_a_stream_that_ends_or_fails_holds_no_other_up(real):
+    runtime = real.runtime
+    full, free = runtime.new_cache(3), runtime.new_cache(64)
+    for cache in (full, free):
+        runtime.forward(torch.tensor([5, 6, 7]), cache)
+
+    def step(cache):
+        try:
+            return runtime.forward(torch.tensor([8]), cache)
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        failed, fine = pool.map(step, [full, free])
+    assert "is full" in failed
+    started = time.perf_counter()
+    for _ in range(5):
+        fine = step(free)
+    assert fine.isfinite().all()
+    assert time.perf_counter() - started < 5
