@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 2
 
-.PHONY: demo test test-all check eval bench data browser clean
+.PHONY: demo test test-slow test-all check eval bench data browser clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python app.py
 
 test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest -m "not slow and not gpu and not network"
+
+test-slow: $(VENV)/.dev browser
+	$(BIN)/python -m pytest -m "slow and not gpu and not network"
 
 test-all: $(VENV)/.dev browser
 	$(BIN)/python -m pytest

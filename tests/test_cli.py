@@ -21,6 +21,7 @@ def test_text_goes_to_standard_output_and_the_summary_to_standard_error(shell):
     assert "seed 3" in done.stderr
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_repeats_with_its_seed(shell):
     arguments = (
         "-m",
@@ -137,6 +138,7 @@ def test_a_reader_that_goes_away_is_no_error(shell, tiny_trunk):
 
 
 @pytest.mark.parametrize("example", ["chat.py"])
+@pytest.mark.slow
 def test_examples_run(shell, trunk_folder, example):
     done = shell(f"examples/{example}", env={"MTGEN_TRUNK": str(trunk_folder), "PYTHONPATH": "."})
     assert done.returncode == 0, done.stderr

@@ -31,6 +31,7 @@ def draw(shell, tiny_image_trunk, tiny_weights, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_picture_is_written_with_its_settings_and_repeats_from_them(draw, tmp_path):
     flags = "--seed", 5, "--steps", 3, "--style", "noto", "--negative", "cats", "--size", 128
     done = draw("drei grüne Äpfel", *flags, "--guidance", 2, "--temperature", 0.5, "-o", "out.png")
@@ -51,6 +52,7 @@ def test_a_picture_is_written_with_its_settings_and_repeats_from_them(draw, tmp_
 
 
 @pytest.mark.parametrize("name", ["out.png", "out.jpg"])
+@pytest.mark.slow
 def test_files_carry_content_credentials_that_verify_finds(draw, shell, tmp_path, name):
     assert draw("a dog", "--steps", 2, "--seed", 3, "-o", name).returncode == 0
     done = shell("-m", "mtgen", "verify", tmp_path / name, "--json")
@@ -70,6 +72,7 @@ def test_several_pictures_are_numbered_and_json_is_one_object(draw, tmp_path):
     assert seeds == record["seeds"] == [record["request"]["seed"], record["request"]["seed"] + 1]
 
 
+@pytest.mark.slow
 def test_without_a_name_it_is_made_of_prompt_and_seed_and_replaces_nothing(draw, tmp_path):
     for _ in range(2):
         assert draw("-", "--seed", 1, "--steps", 1, input="a dog").returncode == 0
@@ -79,6 +82,7 @@ def test_without_a_name_it_is_made_of_prompt_and_seed_and_replaces_nothing(draw,
     assert (tmp_path / "folder" / "a-dog-1.png").is_file()
 
 
+@pytest.mark.slow
 def test_settings_given_beside_a_picture_win(draw, tmp_path):
     draw("a dog", "--seed", 1, "--steps", 2, "-o", "a.png")
     done = draw("a cat", "--from", "a.png", "--seed", 9, "--json")
@@ -139,6 +143,7 @@ def test_a_bad_request_is_one_sentence_and_exit_code_2(
     assert out == ""
 
 
+@pytest.mark.slow
 def test_missing_and_truncated_weights_are_one_sentence(draw, tiny_weights, tmp_path):
     done = draw("x", "--weights", tmp_path)
     assert done.returncode == 1

@@ -56,6 +56,7 @@ def test_importing_mtgen_is_fast_and_loads_nothing_heavy():
     assert min(times) < 0.3  # the interpreter's own start included
 
 
+@pytest.mark.slow
 def test_importing_anything_of_ours_opens_no_connection_and_prints_nothing():
     names = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -19,6 +19,7 @@ def keys(shell, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_text_is_verified_from_a_file_an_argument_and_standard_input(shell, tmp_path):
     text = shell(
         "-m", "mtgen", "text", "Hello", "--temperature", 1.5, "--max-new-tokens", 200, "--seed", 1
@@ -86,6 +87,7 @@ def test_another_hosts_key_is_read_from_standard_input(keys):
         assert "abc" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_example_runs(shell, trunk_folder):
     env = {"MTGEN_TRUNK": str(trunk_folder), "PYTHONPATH": "."}
     done = shell("examples/verify.py", env=env)

@@ -34,6 +34,7 @@ def translate(shell, tiny_trunk, tiny_translation_weights, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_a_text_from_the_command_line_and_from_standard_input(translate):
     done = translate("The cat sleeps at 9:40.", "--from", "en", "--to", "fr", "--beams", 2)
     assert done.returncode == 0, done.stderr
@@ -55,6 +56,7 @@ def test_json_is_one_object_with_all_that_repeats_it(translate):
     assert "by way of English" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_comes_back_as_the_same_kind(translate, tmp_path):
     (tmp_path / "film.srt").write_text(SRT, "utf-8")
     (tmp_path / "terms.csv").write_text("cat,Mieze\n", "utf-8")

@@ -156,7 +156,7 @@ class ProcessedWriter:
 
     As there, it comes after temperature and top_p (huggingface/transformers#34630): before them, it
     would lift tokens that are cut off otherwise, and look better found and worse to read than it
-    is. Nothing is marked at temperature 0.
+    is. At temperature 0 it takes the likeliest of the changed odds.
 
     Args:
         processor: Takes the tokens so far and scores of the whole vocabulary.
@@ -177,8 +177,11 @@ class ProcessedWriter:
     def next(
         self, logits: Tensor, temperature: float, top_p: float, generator: torch.Generator
     ) -> int:
-        if len(self.written) < self.width or not temperature:
+        if len(self.written) < self.width:
             token = sample_token(logits, temperature, top_p, generator)
+        elif not temperature:
+            token = int(self.changed(logits, torch.arange(len(logits)), len(logits)).argmax())
+            self.num_marked += 1
         else:
             probabilities, tokens = nucleus(logits, temperature, top_p)
             odds = self.changed(probabilities.log(), tokens, len(logits)).softmax(0)

@@ -114,6 +114,7 @@ def test_a_server_without_ranges_starts_the_file_again(server, tmp_path):
     assert (tmp_path / "thing.tgz").read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 def test_another_content_than_pinned_is_refused_and_removed(server, tmp_path):
     (server.site / "thing.tgz").write_bytes(b"not what was pinned")
     with pytest.raises(PackageError, match="npm:thing .*sha256 .* was expected"):

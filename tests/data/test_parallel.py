@@ -500,6 +500,7 @@ def train(out, lang):
     return table.to_pylist() + more.to_pylist()
 
 
+@pytest.mark.slow
 def test_a_build_filters_splits_documents_and_names_what_is_missing(whole):
     out, manifest, missing = whole
     rows = [row for row in train(out, "fr") if not row["counterfactual"]]
@@ -568,6 +569,7 @@ def test_a_source_that_changed_is_read_again(tmp_path, store):
     assert len(list((out / ".work").glob("parallel-tatoeba-*.parquet"))) == 1
 
 
+@pytest.mark.slow
 def test_only_chosen_sources_and_licences_are_built(tmp_path, store):
     manifest, missing = built(tmp_path / "out", store, only=["django"], workers=1)
     assert [source["name"] for source in manifest["sources"]] == ["django"]

@@ -47,6 +47,7 @@ def gguf_loaded(trunk_folder):
     return model.eval(), tokenizer
 
 
+@pytest.mark.slow
 def test_greedy_tokens_equal_those_of_transformers_on_the_gguf_file(gguf_loaded, real_float32):
     model, tokenizer = gguf_loaded
     for prompt in PROMPTS:
@@ -95,6 +96,7 @@ alone it is 2.2."""
 OTHER_TIMES = 1.6
 
 
+@pytest.mark.slow
 def test_bench_shows_several_times_transformers_in_less_than_a_gigabyte(shell):
     done = shell(
         "-m", "mtgen", "bench", "--rounds", 3, "--tokens", 32, "--json",

@@ -186,6 +186,7 @@ def test_a_metric_that_fails_hides_no_other(tmp_path, monkeypatch):
     assert {d.name: d.n_unscored for d in compare(run, run)}["repetition_4"] == 3
 
 
+@pytest.mark.slow
 def test_samples_are_a_table_with_a_value_of_each_metric(shell, tmp_path):
     import datasets
 

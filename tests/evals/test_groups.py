@@ -86,6 +86,7 @@ def test_the_table_in_the_docs_is_that_of_the_code():
     )
 
 
+@pytest.mark.slow
 def test_the_shell_lists_groups_and_coverage(shell):
     listed = json.loads(shell("-m", "evals", "list", "--json").stdout)
     assert {group["group"] for group in listed["groups"]} == GROUPS.keys()

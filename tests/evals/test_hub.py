@@ -94,6 +94,7 @@ def session(monkeypatch):
     close_session()
 
 
+@pytest.mark.slow
 def test_a_run_whose_other_shards_are_missing_is_not_sent(shell, tiny_trunk, tmp_path):
     done = shell(
         "-m", "evals", "run", "--suite", "text-choice", "--model", tiny_trunk, "--limit", 4,

@@ -245,6 +245,7 @@ def test_an_average_starts_at_once_and_then_follows_slowly():
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.slow
 def test_a_tiny_judge_learns_to_tell_pictures_of_unseen_styles(pack, corpus):
     torch.manual_seed(0)
     naming = Naming(Judge(TINY), corpus.num_groups)

@@ -187,6 +187,7 @@ def test_what_is_no_result_is_named(tmp_path, shell):
     assert "holds neither a run nor scores of lm-evaluation-harness" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_table_works_from_the_shell(tmp_path, shell):
     (tmp_path / "results_x.json").write_text(json.dumps(RESULTS), "utf-8")
     done = shell("-m", "evals", "table", tmp_path / "results_x.json")

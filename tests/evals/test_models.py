@@ -323,6 +323,7 @@ def test_the_hub_is_asked_with_a_short_time_out(monkeypatch):
         load_foreign("somebody/nothing-of-this-name")
 
 
+@pytest.mark.slow
 def test_the_shell_leaves_out_what_a_model_cannot_do(shell, t5, tmp_path):
     done = shell(
         "-m", "evals", "run", "--suite", "choice", "--model", t5, "--out", tmp_path / "a"

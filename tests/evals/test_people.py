@@ -81,6 +81,7 @@ def test_the_reader_learns_who_is_drawn_and_reads_it_of_trades_it_never_saw(corp
     assert scores["shown"].n_scored > 100
 
 
+@pytest.mark.slow
 def test_a_trained_reader_is_saved_and_read_again(pack, tmp_path):
     out = tmp_path / "people.safetensors"
     made = train_people(pack, out, tmp_path, minutes=0.02, config=TINY, batch_size=8)
@@ -126,6 +127,7 @@ def test_prompts_name_a_trade_and_nothing_else():
     )
 
 
+@pytest.mark.slow
 def test_twelve_pictures_of_a_trade_are_drawn_and_read(real, tmp_path):
     run_suite(BIAS_IMAGE, real, tmp_path, limit=1)
     [record] = read_run(tmp_path).records

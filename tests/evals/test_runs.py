@@ -293,6 +293,7 @@ def test_list_run_report_and_compare_work_from_the_shell(shell, tiny_trunk, tmp_
     assert "B - A" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_records_so_far(tiny_trunk, tmp_path):
     import resource
 
@@ -336,6 +337,7 @@ def test_a_run_that_is_watched_stops_when_told_and_goes_on_later(tiny, tmp_path)
     assert len(RunFolder(tmp_path).records()) == 8
 
 
+@pytest.mark.slow
 def test_a_sample_that_is_given_up_halfway_gets_no_record(tiny, tmp_path):
     stop = threading.Event()
     threading.Timer(0.5, stop.set).start()
@@ -348,6 +350,7 @@ def test_a_sample_that_is_given_up_halfway_gets_no_record(tiny, tmp_path):
     assert len(RunFolder(tmp_path).records()) == 50
 
 
+@pytest.mark.slow
 def test_the_smoke_suite_on_the_real_model_takes_less_than_two_minutes(real, tmp_path):
     started = time.monotonic()
     run_suite(SMOKE, real, tmp_path)

@@ -64,6 +64,7 @@ def test_shards_share_everything_out_and_nothing_twice():
     assert Shard().of(range(8)) == list(range(8))
 
 
+@pytest.mark.slow
 def test_shards_in_any_order_make_the_same_run(tiny, plain, tmp_path):
     for text in ("3/3", "1/3", "2/3"):
         assert run_suite(SMOKE, tiny, tmp_path, shard=Shard.parse(text), **HOW)
@@ -143,6 +144,7 @@ def test_records_of_an_older_version_are_read_and_the_run_goes_on(tiny, plain, t
     assert scores(tmp_path) == scores(plain)
 
 
+@pytest.mark.slow
 def test_the_shell_says_how_far_the_shards_are(shell, tmp_path):
     command = ("-m", "evals", "run", "--suite", "smoke", "--limit", 2, "--out", tmp_path)
     done = shell(*command, "--shard", "1/2")
@@ -170,6 +172,7 @@ def test_mistakes_of_scale_are_one_sentence(shell, tmp_path, arguments, sentence
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_processes_that_accelerate_launches_share_a_run(tiny_trunk, plain, tmp_path):
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu",

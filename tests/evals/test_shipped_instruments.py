@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from evals.judge.concepts import NUM_CAPTIONS, told_nouns
 from evals.judge.reference import read_reference
 from evals.judge.weights import load_detector, load_judge
@@ -46,6 +48,7 @@ def test_every_image_suite_is_ready():
         suite.check_ready()
 
 
+@pytest.mark.slow
 def test_released_pictures_are_drawn_and_scored(real, tmp_path):
     run_suite(SUITES["image-concepts"], real, tmp_path, seed=0, limit=3, settings={})
     found = read_run(tmp_path).scores[0]

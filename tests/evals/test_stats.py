@@ -184,6 +184,7 @@ def test_holm_is_as_in_the_worked_example():
     assert holm([]) == []
 
 
+@pytest.mark.slow
 def test_a_difference_as_large_as_can_be_told_is_found_80_times_in_100():
     """Of 200 runs 160, give or take 3 * sqrt(200 * .8 * .2) = 17."""
     random = np.random.default_rng(7)

@@ -249,6 +249,7 @@ def test_the_folder_of_held_out_sets_comes_from_the_environment(held_out, monkey
 
 
 @pytest.mark.parametrize("suite", GROUPS["translation"], ids=lambda suite: suite.name)
+@pytest.mark.slow
 def test_a_whole_run_is_translated_scored_and_reported(suite, runs):
     run = read_run(runs[suite.name])
     assert run.is_complete
@@ -356,6 +357,7 @@ def test_without_an_expert_one_sentence_says_so(trunk, tmp_path):
 # --- the shell -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_missing_folder_is_one_sentence_that_says_what_builds_it(shell, tmp_path):
     for arguments in (("--data", tmp_path), ()):
         done = shell(
@@ -374,6 +376,7 @@ def test_a_folder_for_a_suite_that_reads_none_is_refused(shell, tmp_path):
     assert "suites whose data are not shipped; smoke has all it needs" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_list_says_that_samples_are_not_there(shell, held_out, tmp_path):
     for folder, count in ((tmp_path, None), (held_out, NUM_PAIRS * 6)):
         done = shell("-m", "evals", "list", "--json", env={"MTGEN_HELD_OUT": str(folder)})

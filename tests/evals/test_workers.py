@@ -67,6 +67,7 @@ def children() -> set[int]:
     return {child.pid for child in found if "spawn_main" in " ".join(child.cmdline())}
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_run(workers, plain, tmp_path):
     assert run_suite(SMOKE, workers, tmp_path, **HOW)
     assert [path.name for path in tmp_path.glob("*.jsonl")] == ["records.jsonl"]
@@ -119,6 +120,7 @@ def test_errors_come_out_of_workers_as_they_are(tmp_path):
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(tiny_trunk, tmp_path):
     command = [
         sys.executable, "-m", "evals", "run", "--suite", "smoke", "--workers", "2", "--seed", "1",
@@ -141,6 +143,7 @@ def test_workers_end_with_the_process_that_started_them(tiny_trunk, tmp_path):
 # --- Ray -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_actors_that_always_die_end_the_run_with_one_sentence(tmp_path):
     pytest.importorskip("ray")
     from evals.runner.ray_engine import RayActors
@@ -160,6 +163,7 @@ def actors(source):
         yield engine
 
 
+@pytest.mark.slow
 def test_actors_make_the_same_run_though_one_is_killed(actors, plain, tmp_path):
     import ray
 

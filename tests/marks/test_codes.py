@@ -42,6 +42,7 @@ def test_numbers_of_a_key_are_even():
     assert kstest(found.flatten(), "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_the_right_key_is_found_and_others_give_even_p_values():
     scores = torch.randn(1, 64, 32, 4, generator=torch.Generator().manual_seed(0)) * 3
     reading = drawn_from(scores, KEY)
@@ -69,6 +70,7 @@ def found_in(pipeline, image: Image.Image):
     return {t.key: t for t in read_picture(image, pipeline.keys, codes=pipeline.read_codes)}
 
 
+@pytest.mark.slow
 def test_released_weights_leave_enough_to_the_key(pipeline, pictures):
     tests = [found_in(pipeline, image) for image in pictures]
     own = np.array([test[OWN.fingerprint].p_codes for test in tests])

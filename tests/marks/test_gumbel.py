@@ -84,6 +84,7 @@ def test_the_weighted_p_value_is_that_of_a_simulation():
         assert weighted_p_value(row, odds) == pytest.approx(wanted, rel=0.1, abs=2e-4)
 
 
+@pytest.mark.slow
 def test_p_values_stay_right_for_very_long_texts():
     rng = np.random.default_rng(6)
     long = [tilt_p_value(rng.exponential(size=150_000)) for _ in range(12)]

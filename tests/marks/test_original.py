@@ -111,6 +111,7 @@ def test_the_model_says_what_else_could_have_stood_there(pipeline):
     assert all(len(set(row)) == NUM_OPTIONS for row in found.tokens)
 
 
+@pytest.mark.slow
 def test_a_translation_is_told_from_a_persons_beside_its_original(pipeline):
     original = (
         "The old man walked slowly along the beach every morning. He liked the sound of the waves "

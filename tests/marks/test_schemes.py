@@ -78,7 +78,7 @@ def test_a_tournament_of_possible_tokens_is_that_of_the_vocabulary():
         ids.append(int(tokens[found.argmax()]))
 
 
-@pytest.mark.parametrize("name", SCHEMES)
+@pytest.mark.parametrize("name", ["gumbel", "gumbel-single"])
 def test_greedy_texts_have_no_mark(name):
     writer = scheme(name, SECRET, VOCAB).writer()
     ids = written(writer, 20, 1, temperature=0.0)

@@ -33,6 +33,7 @@ def story(pipeline):
     return pipeline.text(STORY, temperature=1.0, seed=5, max_new_tokens=150)
 
 
+@pytest.mark.slow
 def test_what_the_model_writes_is_found_to_be_its_own(pipeline, story):
     assert story.marks == (f"gumbel:{OWN.fingerprint}",)
     found = pipeline.verify(story.text)
@@ -42,6 +43,7 @@ def test_what_the_model_writes_is_found_to_be_its_own(pipeline, story):
     assert "almost certainly" in found.summary
 
 
+@pytest.mark.slow
 def test_the_model_itself_finds_more(pipeline):
     texts = [
         pipeline.text(STORY, temperature=0.6, seed=seed, max_new_tokens=60).text
@@ -57,6 +59,7 @@ def test_the_model_itself_finds_more(pipeline):
     assert np.mean([np.log(t.p_model) - np.log(t.p_whole) for t in own]) < -1
 
 
+@pytest.mark.slow
 def test_with_what_was_asked_the_model_finds_more_still(pipeline):
     texts = [
         pipeline.text(STORY, temperature=0.8, seed=seed, max_new_tokens=25).text
@@ -73,6 +76,7 @@ def test_with_what_was_asked_the_model_finds_more_still(pipeline):
         pipeline.verify(texts[0], prompt="so " * 5000)
 
 
+@pytest.mark.slow
 def test_a_former_key_and_another_hosts_are_named(pipeline):
     for key, words in ((FORMER, f"our key {FORMER.fingerprint}"), (FOREIGN, "another host's key")):
         pipeline_of = mtgen.load(keys=KeyRing(key), progress=False)
@@ -125,6 +129,7 @@ def test_nothing_is_marked_at_temperature_0_or_when_marks_are_off(pipeline):
         TextRequest(prompt="x", mark="gumble")
 
 
+@pytest.mark.slow
 def test_the_same_seed_and_key_give_the_same_text(pipeline, story):
     again = pipeline.text(STORY, temperature=1.0, seed=5, max_new_tokens=150)
     other = pipeline.text(STORY, temperature=1.0, seed=6, max_new_tokens=150)
@@ -208,6 +213,7 @@ def torch_noise(side: int) -> np.ndarray:
         ("long.txt", lambda: b"word " * 300_000, "up to 1,000,000 are looked through"),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_be_looked_at_is_refused_in_one_sentence(pipeline, name, content, reason):
     with pytest.raises(BadRequestError, match=reason) as caught:
         pipeline.verify(content(), name=name)

@@ -18,6 +18,7 @@ def pixels(pipeline, prompt, **settings):
     return [np.asarray(image) for image in pipeline.image(prompt, **settings).images]
 
 
+@pytest.mark.slow
 def test_a_picture_is_the_same_alone_and_among_four(real):
     alone = pixels(real, "two yellow stars", seed=12)[0]
     four = pixels(real, "two yellow stars", seed=10, num_images=4)
@@ -26,6 +27,7 @@ def test_a_picture_is_the_same_alone_and_among_four(real):
 
 
 @pytest.mark.parametrize(("prompt", "channels"), BACKGROUNDS.items())
+@pytest.mark.slow
 def test_backgrounds_have_their_colour_in_four_languages(real, prompt, channels):
     high, low = channels
     pictures = pixels(real, prompt, seed=1, num_images=4)
@@ -33,6 +35,7 @@ def test_backgrounds_have_their_colour_in_four_languages(real, prompt, channels)
     assert sum(corner[high] > corner[low] + 40 for corner in corners) >= 3, corners
 
 
+@pytest.mark.slow
 def test_a_picture_and_its_first_preview_are_there_in_seconds(real):
     pixels(real, "a dog", seed=1)  # the first one loads the weights
     timings = [real.image("a dog", seed=seed).timings for seed in range(3)]

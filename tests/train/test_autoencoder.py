@@ -114,6 +114,7 @@ def test_the_rate_rises_stays_and_falls(tmp_path):
     assert run.rate(1) == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_the_command_trains_exports_and_goes_on(packed, tmp_path, capsys):  # noqa: F811
     arguments = [
         "--pack", packed, "--out", tmp_path, "--size-px", "64", "--crop-px", "32", "--workers", "0",

@@ -175,6 +175,7 @@ def test_both_tasks_are_learned_in_one_run_and_exported(make, tmp_path, trunk_fo
     assert pipeline.image("a red axe", seed=1).images[0].size == (256, 256)
 
 
+@pytest.mark.slow
 def test_the_tokenizer_is_learned_and_drawn_beside_what_the_autoencoder_makes(make, tmp_path):
     weights = {"tokens_weight": 1.0, "image_weight": 0.0, "translate_weight": 0.0}
     trainer = make("tokens", 30, lr=1e-2, **weights)
@@ -201,6 +202,7 @@ def test_the_decoder_alone_learns_while_tokens_stay(make, tmp_path):
     assert not changed & {"embed", "encoder_position", "encoder", "encoder_norm", "to_tokens"}
 
 
+@pytest.mark.slow
 def test_the_decoder_alone_goes_on_from_a_tokenizer(shell, trunk_folder, packed, tmp_path):
     flags = ["--steps", 1, "--preset", "tiny", "--pack", packed, "--trunk", trunk_folder]
     done = shell("-m", "mtgen.train", *flags, "--decoder-only", "--out", tmp_path)
@@ -281,6 +283,7 @@ def test_flags_that_make_no_sense_are_one_sentence(flags, sentence, capsys):
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_doubled_batch(
     shell, trunk_folder, weights, packed, pairs, tmp_path
 ):

@@ -59,6 +59,7 @@ def test_page_within_5_seconds_and_first_token_within_8(trunk_folder, tmp_path):
     assert min(first for _, first in results) < first_bar, results
 
 
+@pytest.mark.slow
 def test_the_endpoint_gives_text_and_everything_to_repeat_it(client):
     first = client.predict("Name a colour.", max_new_tokens=12, temperature=1.0, api_name="/text")
     again = client.predict(
@@ -141,6 +142,7 @@ def test_only_emoji_are_answered(client):
     assert client.predict("🐱🐱", max_new_tokens=4, api_name="/text")["finish_reason"]
 
 
+@pytest.mark.slow
 def test_ten_users_at_once_all_get_their_own_answers(server):
     def ask(seed: int) -> dict:
         return Client(server.url, verbose=False).predict(
@@ -187,6 +189,7 @@ def test_a_port_that_is_none_is_a_bad_request(shell, port):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_without_weights_the_page_lives_and_says_why(tmp_path):
     offline = {
         "MTGEN_TRUNK": "",
@@ -215,6 +218,7 @@ def test_ctrl_c_ends_the_server_without_a_traceback(tiny_trunk, tmp_path):
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_mcp_clients_find_the_endpoint_and_call_it(tiny_trunk, tmp_path):
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client

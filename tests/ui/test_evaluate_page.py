@@ -128,6 +128,7 @@ def test_a_run_shows_its_progress_then_its_scores_and_stands_on_the_board(page, 
 
 
 @browser_test
+@pytest.mark.slow
 def test_stop_really_stops_and_the_same_choice_goes_on(page, runs_folder):
     folder = runs_folder / "smoke-mtgen-s6"
     start(page, "", "6")
@@ -186,6 +187,7 @@ def test_rows_can_be_reached_with_the_keyboard(page):
 
 
 @browser_test
+@pytest.mark.slow
 def test_a_sample_opens_in_the_text_tab_and_comes_out_as_it_was_measured(page, runs_folder):
     run = read_run(runs_folder / "warm")
     record = next(record for record in run.records if record["kind"] == "text")
@@ -207,6 +209,7 @@ def test_a_sample_opens_in_the_text_tab_and_comes_out_as_it_was_measured(page, r
 
 
 @browser_test
+@pytest.mark.slow
 def test_a_sample_opens_in_the_translate_tab_with_its_glossary(page, runs_folder):
     record = read_run(runs_folder / "group" / "glossary").records[0]
     show(page, "group/glossary", "terms_kept")
@@ -217,6 +220,7 @@ def test_a_sample_opens_in_the_translate_tab_with_its_glossary(page, runs_folder
 
 
 @browser_test
+@pytest.mark.slow
 def test_pictures_are_shown_and_a_sample_opens_in_the_image_tab(page, runs_folder):
     record = read_run(runs_folder / "drawn").records[0]
     show(page, "drawn", "scene_exact")
@@ -251,14 +255,16 @@ def test_two_runs_are_compared_with_a_verdict(page):
 
 
 @browser_test
-def test_a_radar_needs_three_suites_and_says_so(page):
+def test_a_radar_has_the_aspects_of_a_trunk_and_its_expert(page):
     page.locator("#aspects > button").click()
     page.locator("#aspect-models input").click()
     page.locator("#aspect-models li").first.click()
-    expect(page.locator("#radar")).to_contain_text("a radar needs whole runs of 3 suites")
+    expect(page.locator("#radar svg")).to_contain_text("composition")
+    expect(page.locator("#radar svg")).to_contain_text("keeping to a glossary")
 
 
 @browser_test
+@pytest.mark.slow
 def test_the_chosen_run_is_saved_in_three_forms(page, tmp_path):
     show(page, "cold")
     texts = {}

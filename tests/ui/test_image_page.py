@@ -112,6 +112,7 @@ def test_the_last_seed_draws_the_same_picture_again(page, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["key", "button"])
+@pytest.mark.slow
 def test_stop_really_stops_and_leaves_what_there_is(page, tmp_path, how):
     set_steps(page, 64)
     choose(page, "4")
@@ -128,6 +129,7 @@ def test_stop_really_stops_and_leaves_what_there_is(page, tmp_path, how):
     assert read_settings(saved(page, 0, tmp_path)).finish_reason == "cancelled"
 
 
+@pytest.mark.slow
 def test_a_second_prompt_while_one_is_drawn_is_not_lost(page):
     set_steps(page, 64)
     choose(page, "4")
@@ -170,6 +172,7 @@ def test_a_bad_seed_is_one_sentence_and_the_old_pictures_stay(page):
     assert (page.input_value(PROMPT), seed_box(page).input_value()) == ("a cat", "many")
 
 
+@pytest.mark.slow
 def test_earlier_pictures_come_back_with_their_settings(page):
     choose(page, "Glossy")
     line = drawn(page, "a dog")
@@ -183,6 +186,7 @@ def test_earlier_pictures_come_back_with_their_settings(page):
     assert page.locator("#pictures .thumbnail-item").count() == 1
 
 
+@pytest.mark.slow
 def test_a_dropped_picture_shows_its_settings_and_fills_the_form(page, tmp_path):
     set_steps(page, 3)
     choose(page, "128 px")
@@ -231,6 +235,7 @@ def test_dropped_files_of_others_are_one_sentence_and_nothing_is_lost(
     assert page.locator("#use-all").count() == 0 or not page.locator("#use-all").is_visible()
 
 
+@pytest.mark.slow
 def test_a_comparison_is_one_sheet_with_its_progress(page, tmp_path):
     page.fill(PROMPT, "a dog")
     open_part(page, "comparison")
@@ -269,6 +274,7 @@ def test_known_things_are_searched_and_added_to_the_prompt(page):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.slow
 def test_the_tab_fits_light_and_dark_wide_and_narrow(browser, image_server, theme, width):
     page = browser.new_page(viewport={"width": width, "height": 844})
     page.goto(f"{image_server.url}?__theme={theme}")

@@ -125,6 +125,7 @@ def test_the_endpoint_is_documented(client):
     assert endpoints["/image"]["description"].startswith("Draws a prompt with the shared model")
 
 
+@pytest.mark.slow
 def test_truncated_weights_are_one_sentence_and_text_goes_on(
     tiny_image_trunk, tiny_weights, tmp_path
 ):

@@ -58,6 +58,7 @@ def translated(http, **sent) -> dict:
     return answer.json()
 
 
+@pytest.mark.slow
 def test_the_client_from_pypi_translates_detects_and_lists_languages(running):
     client = LibreTranslateAPI(running.url)
     assert client.translate("Hello world.", "en", "de") not in ("", "Hello world.")
@@ -311,6 +312,7 @@ def test_the_page_and_its_endpoints_are_still_there(http):
     assert http.get("/config").status_code == 200
 
 
+@pytest.mark.slow
 def test_clients_that_hang_up_end_their_computation(http, running):
     text = " ".join(f"This is sentence number {n} of a long story." for n in range(3000))
     sent = {"q": text, "source": "en", "target": "de"}

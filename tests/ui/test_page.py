@@ -56,6 +56,7 @@ def toast(page: Page) -> str:
     return page.locator(".toast-body").first.inner_text()
 
 
+@pytest.mark.slow
 def test_enter_sends_and_the_answer_streams_with_its_seed_and_speed(page):
     send(page, "Name three animals.")
     page.wait_for_selector(ANSWER)
@@ -93,6 +94,7 @@ def test_a_message_sent_while_an_answer_is_written_is_not_lost(page):
     assert page.locator(QUESTION).count() == 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_regenerates_the_same_answer(page):
     settings(page, seed=11, max_new_tokens=30)
     send(page, "Describe a garden.")
@@ -105,6 +107,7 @@ def test_the_same_seed_regenerates_the_same_answer(page):
     assert page.inner_text(ANSWER) == first
 
 
+@pytest.mark.slow
 def test_a_message_can_be_edited_and_is_answered_anew(page):
     settings(page, max_new_tokens=10)
     send(page, "Say one.")
@@ -119,6 +122,7 @@ def test_a_message_can_be_edited_and_is_answered_anew(page):
     assert page.locator(ANSWER).count() == 1
 
 
+@pytest.mark.slow
 def test_a_failed_regeneration_puts_the_answer_back(page):
     settings(page, max_new_tokens=8)
     send(page, "Say one.")
@@ -136,6 +140,7 @@ def test_a_failed_regeneration_puts_the_answer_back(page):
     expect(page.locator(".toast-body")).to_have_count(1)
 
 
+@pytest.mark.slow
 def test_a_failed_edit_keeps_the_old_chat_and_the_new_text(page):
     settings(page, max_new_tokens=8)
     send(page, "Say one.")
@@ -154,6 +159,7 @@ def test_a_failed_edit_keeps_the_old_chat_and_the_new_text(page):
     expect(page.locator("#prompt textarea")).to_have_value("Say two.")
 
 
+@pytest.mark.slow
 def test_indentation_and_line_breaks_reach_the_model(page):
     settings(page, max_new_tokens=3)
     page.fill("#prompt textarea", "def f():\n    return 1")
@@ -185,6 +191,7 @@ def test_clear_while_writing_leaves_an_empty_chat(page):
     assert page.locator(QUESTION).count() == 0
 
 
+@pytest.mark.slow
 def test_export_downloads_all_that_is_needed_to_repeat_the_chat(page):
     settings(page, max_new_tokens=8)
     send(page, "Say one.")

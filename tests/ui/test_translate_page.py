@@ -114,6 +114,7 @@ def test_nothing_is_translated_before_the_pause_but_control_enter_does_it(page):
     assert page.input_value(SOURCE) == ENGLISH
 
 
+@pytest.mark.slow
 def test_a_newer_text_takes_the_place_of_one_that_is_being_translated(page):
     open_part(page, "translate-settings")
     set_slider(page, "Beams", 8)
@@ -128,6 +129,7 @@ def test_a_newer_text_takes_the_place_of_one_that_is_being_translated(page):
 
 
 @pytest.mark.parametrize("how", ["key", "button"])
+@pytest.mark.slow
 def test_stop_really_stops_and_keeps_what_is_translated(page, how):
     open_part(page, "translate-settings")
     set_slider(page, "Beams", 8)
@@ -146,6 +148,7 @@ def test_stop_really_stops_and_keeps_what_is_translated(page, how):
     finished(page, 80)
 
 
+@pytest.mark.slow
 def test_swap_takes_the_text_along(page):
     result = translated(page, ENGLISH)
     page.click("#swap")
@@ -162,6 +165,7 @@ def test_swap_without_a_known_language_says_so(page):
 
 
 @pytest.mark.parametrize("how", ["click", "Enter"])
+@pytest.mark.slow
 def test_a_sentence_opens_with_its_alternatives_and_what_it_says_back(page, how):
     translated(page, f"{ENGLISH} Shall we go?", 2)
     second = page.locator(SENTENCE).nth(1)
@@ -181,6 +185,7 @@ def test_a_sentence_opens_with_its_alternatives_and_what_it_says_back(page, how)
     expect(panel).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_an_alternative_replaces_its_sentence(page):
     translated(page, f"{ENGLISH} Shall we go?", 2)
     page.locator(SENTENCE).first.click()
@@ -194,6 +199,7 @@ def test_an_alternative_replaces_its_sentence(page):
     assert other in page.locator("#translation-text textarea").input_value()
 
 
+@pytest.mark.slow
 def test_the_result_is_copied_and_clear_empties_both_panes(page):
     translated(page, ENGLISH)
     page.click("#translate-copy")
@@ -207,12 +213,14 @@ def test_the_result_is_copied_and_clear_empties_both_panes(page):
     expect(page.locator(STATUS)).to_contain_text("there is no translation to copy yet")
 
 
+@pytest.mark.slow
 def test_languages_other_than_english_go_by_way_of_it(page):
     choose(page, "target", "German")
     translated(page, FRENCH)
     expect(page.locator("#translate-notes")).to_contain_text("By way of English")
 
 
+@pytest.mark.slow
 def test_markup_in_a_text_is_shown_as_text(page):
     nasty = '<img src=x onerror="window.hit = 1"> Here is the ${hit} and the {{value}} of it.'
     page.fill(SOURCE, nasty)
@@ -245,6 +253,7 @@ def test_what_cannot_be_translated_is_one_sentence_and_the_text_stays(page, text
     expect(page.locator(GO)).to_be_visible()
 
 
+@pytest.mark.slow
 def test_choosing_the_language_helps_where_it_cannot_be_told(page):
     page.fill(SOURCE, "ok")
     expect(page.locator(FOUND)).to_contain_text("unknown: choose the language")
@@ -261,6 +270,7 @@ def test_an_example_is_translated_with_one_click(page):
     assert chosen(page, "target") == "English"
 
 
+@pytest.mark.slow
 def test_a_glossary_is_loaded_and_honoured(page):
     open_part(page, "glossary")
     file = {"name": "terms.csv", "mimeType": "text/csv", "buffer": b"coast;Riviera\n"}
@@ -272,6 +282,7 @@ def test_a_glossary_is_loaded_and_honoured(page):
     expect(page.locator("#translate-notes li").last).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_bad_glossary_is_one_sentence(page):
     open_part(page, "glossary")
     file = {"name": "terms.csv", "mimeType": "text/csv", "buffer": b"coast;Riviera\nalone\n"}
@@ -281,6 +292,7 @@ def test_a_bad_glossary_is_one_sentence(page):
     expect(page.locator(".toast-body").first).to_contain_text("row 2 of terms.csv must be a term")
 
 
+@pytest.mark.slow
 def test_subtitles_come_back_as_subtitles(page):
     open_part(page, "translate-files")
     drop(page, "film.srt", SRT)
@@ -296,6 +308,7 @@ def test_subtitles_come_back_as_subtitles(page):
     assert "I am looking for the train." not in content
 
 
+@pytest.mark.slow
 def test_the_column_of_a_table_is_chosen(page):
     open_part(page, "translate-files")
     rows = "id,comment\n1,The room was very small.\n2,The breakfast was good.\n"
@@ -312,6 +325,7 @@ def test_the_column_of_a_table_is_chosen(page):
     assert "small" not in lines[1]
 
 
+@pytest.mark.slow
 def test_a_stopped_file_keeps_what_was_translated(page):
     open_part(page, "translate-files")
     text = "\n".join(f"This is line number {i} of a long story about a cat." for i in range(1500))
@@ -337,18 +351,21 @@ def test_a_stopped_file_keeps_what_was_translated(page):
         ("table.csv", 'a,b\n"1,2\n', "opens a quotation mark in row 2"),
     ],
 )
+@pytest.mark.slow
 def test_files_that_cannot_be_read_are_one_sentence(page, name, content, sentence):
     open_part(page, "translate-files")
     drop(page, name, content)
     expect(page.locator("#file-progress")).to_contain_text(sentence)
 
 
+@pytest.mark.slow
 def test_no_file_is_one_sentence(page):
     open_part(page, "translate-files")
     page.click("#file-go")
     expect(page.locator(".toast-body").first).to_contain_text("choose a file first")
 
 
+@pytest.mark.slow
 def test_everything_is_reached_with_the_tab_key(page):
     translated(page, f"{ENGLISH} Shall we go?", 2)
     page.locator(SENTENCE).first.click()
@@ -370,6 +387,7 @@ def test_everything_is_reached_with_the_tab_key(page):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.slow
 def test_the_tab_fits_light_and_dark_wide_and_narrow(browser, translation_server, theme, width):
     page = browser.new_page(viewport={"width": width, "height": 844})
     show(page, f"{translation_server.url}?__theme={theme}")

@@ -54,6 +54,7 @@ def verdict(page: Page) -> str:
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_a_marked_part_is_shown_in_a_longer_text(page, story):
     human = (ROOT / "LICENSE").read_text("utf-8")[:1500]
     page.fill("#verify-text textarea", f"{human}\n\n{story}\n\n<b>{human}</b>")
@@ -74,6 +75,7 @@ def test_keys_alone_verify_and_short_texts_are_too_little(page):
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_a_picture_is_recognised_after_its_metadata_are_gone(page, picture, tmp_path):
     page.set_input_files("#verify-file input", picture)
     expect(page.locator("#verify-result")).to_contain_text("signed by somebody whom this server")
@@ -97,6 +99,7 @@ def test_what_cannot_be_looked_at_is_said_in_one_sentence(page, tmp_path):
 
 
 @pytest.mark.browser
+@pytest.mark.slow
 def test_a_translation_is_looked_at_beside_its_original(page, client):
     page.fill("#verify-text textarea", " ".join(FRENCH * 3))
     page.get_by_text("I have the original, or know what was asked").click()
@@ -115,6 +118,7 @@ def test_a_translation_is_looked_at_beside_its_original(page, client):
     assert {test["mark"] for test in found["text_tests"] if test["p_model"]} == {"translation"}
 
 
+@pytest.mark.slow
 def test_the_endpoint_says_what_it_found(client, story, picture, tmp_path):
     found = client.predict(text=story, path=None, thorough=False, api_name="/verify")
     assert found["verdict"] == "marked"
