@@ -90,6 +90,7 @@ def test_one_real_source_of_each_kind_is_built_from_the_indexes(command, tmp_pat
     assert command("check", str(tmp_path / "out")).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_example_cleans_a_corpus_in_parts(shell, tmp_path):
     lines = [f"The number {n} bus is late.\tLe bus numéro {n} est en retard." for n in range(20)]
     lines += ["There are 3 apples.\tIl y a 4 pommes.", 'He said "yes.\tIl a dit "oui.']

@@ -389,6 +389,7 @@ def test_mistakes_are_one_sentence(shell, arguments, code, sentence):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_command_answers_in_json(shell, tmp_path):
     pack = write_pack(tmp_path, num_nouns=180)  # so that 100 are among those that it can tell
     out = tmp_path / "judge.safetensors"

@@ -69,6 +69,7 @@ def test_payload_bits():
     assert result == {"value": 0.5, "per_sample": case["per_sample"]}
 
 
+@pytest.mark.slow
 def test_every_scheme_is_found_in_its_texts_and_costs_are_there(writer, tmp_path):
     run_suite(SUITES["marks-text"], writer, tmp_path, limit=4)
     run = read_run(tmp_path)

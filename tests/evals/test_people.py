@@ -63,6 +63,7 @@ def test_genders_and_tones_are_trained_on_evenly(corpus):
         assert odds[corpus.skin == place].sum() == pytest.approx(0.8 / len(SKINS))
 
 
+@pytest.mark.slow
 def test_the_reader_learns_who_is_drawn_and_reads_it_of_trades_it_never_saw(corpus, pack):
     torch.manual_seed(0)
     reader = PeopleReader(TINY)

@@ -266,6 +266,7 @@ def test_mistakes_are_one_sentence(shell, arguments, code, sentence):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_list_run_report_and_compare_work_from_the_shell(shell, tiny_trunk, tmp_path):
     listed = json.loads(shell("-m", "evals", "list", "--json").stdout)
     assert listed["suites"][0]["suite"] == "smoke"

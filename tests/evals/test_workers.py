@@ -104,6 +104,7 @@ def test_a_worker_that_is_killed_loses_nothing(workers, plain, tmp_path):
     assert records(tmp_path) == records(plain)
 
 
+@pytest.mark.slow
 def test_workers_that_always_die_end_the_run_with_one_sentence(tmp_path):
     with Workers(DeadlySource(), 1) as engine:
         with pytest.raises(WorkerError, match="once more before any sample was done.*fewer --work"):

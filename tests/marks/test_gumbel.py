@@ -44,6 +44,7 @@ def p_values(ids, odds, mark=MARK):
     return p_value(found), weighted_p_value(found, odds[places])
 
 
+@pytest.mark.slow
 def test_without_a_mark_p_values_are_uniform():
     rng = np.random.default_rng(0)
     plain, weighted = zip(*(p_values(*text(None, 40, rng)) for _ in range(400)), strict=True)

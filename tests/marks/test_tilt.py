@@ -36,6 +36,7 @@ def test_a_long_translation_is_found_by_its_key_and_no_other():
     assert min(p_value(ids, OTHER) for ids in texts) > 0.001
 
 
+@pytest.mark.slow
 def test_without_a_mark_p_values_are_uniform():
     found = [p_value(text(60, seed, 0.0), SECRET) for seed in range(400)]
     assert kstest(found, "uniform").pvalue > 0.01

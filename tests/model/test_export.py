@@ -64,6 +64,7 @@ def test_a_folder_with_something_in_it_is_left_alone(tiny_trunk, tmp_path):
         export(tiny_trunk, tmp_path)
 
 
+@pytest.mark.slow
 def test_the_shell_exports(shell, tmp_path):
     done = shell("-m", "mtgen", "export", tmp_path / "out", "--json")
     assert done.returncode == 0, done.stderr

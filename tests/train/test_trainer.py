@@ -160,6 +160,7 @@ def test_a_run_that_is_killed_goes_on_with_the_same_curve(make, tmp_path, reuse)
     assert broken == {step: losses for step, *losses in whole}
 
 
+@pytest.mark.slow
 def test_both_tasks_are_learned_in_one_run_and_exported(make, tmp_path, trunk_folder):
     import mtgen
 

@@ -211,6 +211,7 @@ def test_without_weights_the_page_lives_and_says_why(tmp_path):
     assert "Traceback" not in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_server_without_a_traceback(tiny_trunk, tmp_path):
     server = Server("--trunk", str(tiny_trunk), log=tmp_path / "log.txt")
     server.wait()

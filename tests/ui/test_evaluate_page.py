@@ -240,6 +240,7 @@ def pick(page: Page, box: str, name: str) -> None:
 
 
 @browser_test
+@pytest.mark.slow
 def test_two_runs_are_compared_with_a_verdict(page):
     page.locator("#compare-runs > button").click()
     pick(page, "#run-a", "cold")

@@ -97,6 +97,7 @@ def test_enter_draws_and_each_picture_downloads_with_its_settings(page, tmp_path
     assert page.input_value(PROMPT) == "three red apples"
 
 
+@pytest.mark.slow
 def test_the_last_seed_draws_the_same_picture_again(page, tmp_path):
     line = drawn(page, "a dog")
     first = saved(page, 0, tmp_path)

@@ -224,6 +224,7 @@ def test_a_bad_prompt_is_one_sentence_and_nothing_is_lost(page, text, sentence):
     assert page.locator(ANSWER).count() == 0
 
 
+@pytest.mark.slow
 def test_a_waiting_user_sees_the_place_in_the_queue(page, server):
     busy = [
         Client(server.url, verbose=False).submit(

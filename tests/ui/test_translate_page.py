@@ -105,6 +105,7 @@ def test_typing_translates_after_a_pause_and_tells_the_language(page):
     finished(page, 2)
 
 
+@pytest.mark.slow
 def test_nothing_is_translated_before_the_pause_but_control_enter_does_it(page):
     page.locator(SOURCE).press_sequentially(ENGLISH)
     page.wait_for_timeout(100)
