@@ -30,6 +30,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)))
 """So that a line shows through one that covers it."""
 MAX_SERIES = len(COLOURS)
+CROWDED = 9
+"""Axes of a radar beyond which their labels are short."""
 MIN_AXES = 3
 """Of a radar: two would be a line."""
 WIDTH_IN, ROW_IN, HEAD_IN = 5.4, 0.27, 0.62
@@ -148,7 +150,12 @@ def plot_radar(series: Sequence[tuple[str, Sequence[Point]]]) -> str | None:
             axes.fill_between(around, low, high, color=colour, alpha=0.22, linewidth=0)
             look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": dashes}
             axes.plot(around, value, label=name, markersize=5, **look)
-        axes.set_xticks(angles, [textwrap.fill(name, 22, break_long_words=False) for name in names])
+        if len(names) > CROWDED:  # the suite alone, of "aspect (suite)"
+            labels = [name.rpartition("(")[2].removesuffix(")") for name in names]
+            axes.tick_params(axis="x", labelsize=8)
+        else:
+            labels = [textwrap.fill(name, 22, break_long_words=False) for name in names]
+        axes.set_xticks(angles, labels)
         for angle, label in zip(angles, axes.get_xticklabels(), strict=True):
             across = round(float(np.sin(angle)), 3)
             label.set_horizontalalignment("left" if across > 0 else "right" if across else "center")
