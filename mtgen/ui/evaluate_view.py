@@ -178,6 +178,8 @@ def run_head_html(run: Run, entry: Entry) -> str:
     """What the chosen run is."""
     manifest = run.manifest
     limit = "all samples" if manifest.get("limit") is None else f"first {manifest['limit']} each"
+    if drawn := manifest.get("drawn"):
+        limit = f"{drawn} samples drawn" if manifest.get("limit") is None else limit
     facts = [
         manifest["model"], limit, f"seed {manifest.get('seed')}",
         f"mtgen {manifest.get('mtgen', 'of an unknown version')}", day(entry.started),
