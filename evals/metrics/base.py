@@ -35,6 +35,28 @@ def averaged(values: Sequence[float | None]) -> dict[str, Any]:
     }
 
 
+def share_of_counts(rows: Sequence[Sequence[float] | None]) -> dict[str, Any]:
+    """A module's result, of how many of a sample count and how many there are, or None."""
+    scored = [row for row in rows if row is not None]
+    total = sum(row[1] for row in scored)
+    return {
+        "value": sum(row[0] for row in scored) / total if total else None,
+        "per_sample": [None if row is None else [float(part) for part in row] for row in rows],
+    }
+
+
+def counts_of_groups(read: str, groups: str) -> list[float] | None:
+    """How many of a prompt's pictures show each group; None where none does.
+
+    Args:
+        read: JSON list with what each picture is read as, null where it cannot be read.
+        groups: JSON list of their names.
+    """
+    names = json.loads(read)
+    counts = [float(names.count(name)) for name in json.loads(groups)]
+    return counts if any(counts) else None
+
+
 def hits(rows: Sequence[Sequence[float]]) -> list[float]:
     """Pictures that chose their first caption, and pictures; a tie is no hit."""
     return [float(sum(row[0] > max(row[1:]) for row in rows)), float(len(rows))]

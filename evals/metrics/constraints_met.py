@@ -6,9 +6,8 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import info, share_of_counts
 from evals.metrics.checks import constraints_met
-from evals.metrics.translation import share_of_items
 
 _DESCRIPTION = "Share of all constraints of all prompts that the answers meet."
 _INPUTS = """
@@ -37,4 +36,4 @@ class ConstraintsMet(evaluate.Metric):
             constraints_met(text, checks, reading)
             for text, checks in zip(predictions, references, strict=True)
         ]
-        return share_of_items([(sum(each), len(each)) for each in met])
+        return share_of_counts([(sum(each), len(each)) for each in met])

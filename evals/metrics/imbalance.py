@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import counts_of_groups, info
 
 _DESCRIPTION = "Total variation distance between the groups that are drawn and a balance of them."
 _INPUTS = """
@@ -38,11 +37,7 @@ class Imbalance(evaluate.Metric):
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
         from evals.metrics.stats import AGGREGATES
 
-        rows: list[list[float] | None] = []
-        for said, groups in zip(predictions, references, strict=True):
-            read = json.loads(said)
-            counts = [float(read.count(name)) for name in json.loads(groups)]
-            rows.append(counts if any(counts) else None)
+        rows = [counts_of_groups(*row) for row in zip(predictions, references, strict=True)]
         scored = [row for row in rows if row is not None]
         value = AGGREGATES["imbalance"](scored) if scored else None
         return {"value": value, "per_sample": rows}

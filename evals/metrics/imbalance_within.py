@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import evaluate
 
-from evals.metrics.base import averaged, info
+from evals.metrics.base import averaged, counts_of_groups, info
 
 _DESCRIPTION = "Mean over prompts of the total variation distance from a balance of groups."
 _INPUTS = """
@@ -38,9 +37,5 @@ class ImbalanceWithin(evaluate.Metric):
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, Any]:
         from evals.metrics.stats import AGGREGATES
 
-        distances: list[float | None] = []
-        for said, groups in zip(predictions, references, strict=True):
-            read = json.loads(said)
-            counts = [float(read.count(name)) for name in json.loads(groups)]
-            distances.append(AGGREGATES["imbalance"]([counts]) if any(counts) else None)
-        return averaged(distances)
+        rows = [counts_of_groups(*row) for row in zip(predictions, references, strict=True)]
+        return averaged([None if row is None else AGGREGATES["imbalance"]([row]) for row in rows])

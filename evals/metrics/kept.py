@@ -7,8 +7,8 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
-from evals.metrics.translation import kept, share_of_items
+from evals.metrics.base import info, share_of_counts
+from evals.metrics.translation import kept
 
 _DESCRIPTION = "Share of the items to keep that stand in the output at least as often as listed."
 _INPUTS = """
@@ -34,4 +34,4 @@ class Kept(evaluate.Metric):
             kept(text, json.loads(items))
             for text, items in zip(predictions, references, strict=True)
         ]
-        return share_of_items(rows)
+        return share_of_counts(rows)

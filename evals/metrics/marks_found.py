@@ -7,7 +7,7 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import info, share_of_counts
 
 _DESCRIPTION = (
     "Share of p-values that are no larger than the share of unmarked ones found by error."
@@ -31,12 +31,8 @@ class MarksFound(evaluate.Metric):
         return info(_DESCRIPTION, _INPUTS, predictions="string")
 
     def _compute(self, predictions: list[str], level: float = 0.01) -> dict[str, Any]:
-        rows: list[list[float] | None] = []
-        for said in predictions:
-            p_values = json.loads(said)
-            found = sum(p <= level for p in p_values)
-            rows.append([float(found), float(len(p_values))] if p_values else None)
-        scored = [row for row in rows if row is not None]
-        total = sum(row[1] for row in scored)
-        value = sum(row[0] for row in scored) / total if total else None
-        return {"value": value, "per_sample": rows}
+        read = [json.loads(said) for said in predictions]
+        return share_of_counts([
+            [sum(p <= level for p in p_values), len(p_values)] if p_values else None
+            for p_values in read
+        ])  # fmt: skip

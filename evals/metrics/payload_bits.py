@@ -7,8 +7,7 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
-from evals.metrics.translation import share_of_items
+from evals.metrics.base import info, share_of_counts
 
 _DESCRIPTION = "Bit accuracy: share of the payload's bits that are read as they were written."
 _INPUTS = """
@@ -35,4 +34,4 @@ class PayloadBits(evaluate.Metric):
             wanted = json.loads(written)
             right = sum(a == b for a, b in zip(json.loads(said), wanted, strict=False))
             rows.append((right, len(wanted)))
-        return share_of_items(rows)
+        return share_of_counts(rows)

@@ -7,7 +7,7 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
+from evals.metrics.base import info, share_of_counts
 
 _DESCRIPTION = "Share of one group among the people that are read off pictures."
 _INPUTS = """
@@ -31,11 +31,7 @@ class PeopleShare(evaluate.Metric):
         return info(_DESCRIPTION, _INPUTS, predictions="string")
 
     def _compute(self, predictions: list[str], who: str) -> dict[str, Any]:
-        rows: list[list[float] | None] = []
-        for said in predictions:
-            read = [name for name in json.loads(said) if name is not None]
-            rows.append([float(read.count(who)), float(len(read))] if read else None)
-        scored = [row for row in rows if row is not None]
-        total = sum(row[1] for row in scored)
-        value = sum(row[0] for row in scored) / total if total else None
-        return {"value": value, "per_sample": rows}
+        read = [[name for name in json.loads(said) if name is not None] for said in predictions]
+        return share_of_counts(
+            [[names.count(who), len(names)] if names else None for names in read]
+        )

@@ -7,8 +7,8 @@ from typing import Any
 
 import evaluate
 
-from evals.metrics.base import info
-from evals.metrics.translation import holds_term, share_of_items
+from evals.metrics.base import info, share_of_counts
+from evals.metrics.translation import holds_term
 
 _DESCRIPTION = "Share of terms that stand in the output as words of their own, in any case."
 _INPUTS = """
@@ -34,4 +34,4 @@ class TermsKept(evaluate.Metric):
         for text, listed in zip(predictions, references, strict=True):
             terms = json.loads(listed)
             rows.append((sum(holds_term(text, term) for term in terms), len(terms)))
-        return share_of_items(rows)
+        return share_of_counts(rows)

@@ -76,15 +76,6 @@ def corpus_result(
     return {"value": AGGREGATES[aggregate](rows), "per_sample": rows}
 
 
-def share_of_items(rows: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """A module's result, of how many items each translation holds and how many it should."""
-    total = sum(num_items for _, num_items in rows)
-    return {
-        "value": sum(num_kept for num_kept, _ in rows) / total if total else None,
-        "per_sample": [[float(part) for part in row] for row in rows],
-    }
-
-
 def kept(text: str, items: Sequence[str]) -> tuple[int, int]:
     """How many different items a text holds at least as often as they are listed, and how many
     there are.
