@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
-from mtgen.engine.runtime import release_free_memory, use_all_cores
+from mtgen.engine.runtime import PREFILL_CHUNK, release_free_memory, use_all_cores
 from mtgen.errors import (
     ConfigError,
     EmptyPromptError,
@@ -79,7 +79,7 @@ from mtgen.requests import (
     check_text,
 )
 from mtgen.tasks.image import ImageStream, Painters, prompt_ids, read_prompts
-from mtgen.tasks.text import PREFILL_CHUNK, TextStream
+from mtgen.tasks.text import TextStream
 from mtgen.tasks.translate import PIVOT, TranslationStream
 
 if TYPE_CHECKING:

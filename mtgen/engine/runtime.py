@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -18,86 +18,24 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from mtgen.engine import native
+from mtgen.engine.cache import KVCache, Prefixes
 from mtgen.engine.linear import (
-    FEW_ROWS,
     Checkpoint,
-    Int4Linear,
     Int8Head,
     Linear,
     QuantisedMatrix,
     Updates,
     pack,
 )
+from mtgen.engine.schedule import STEPS, Choose, Schedule, Turn
 from mtgen.errors import ConfigError, SettingError
 from mtgen.model.config import TrunkConfig
 
-PATIENCE_S = 0.01
-"""How long a step waits for the streams that took part in the one before."""
+PREFILL_CHUNK = 256
+"""Prompt tokens that torch reads in one step."""
 MANY_STREAMS = 24
-"""From so many on, attention of one position each is spelled out."""
-
-
-class KVCache:
-    """Keys and values of a batch of streams; belongs to one request and dies with it."""
-
-    def __init__(
-        self,
-        config: TrunkConfig,
-        capacity: int,
-        dtype: torch.dtype,
-        padding: Int64[Tensor, " B"] | None = None,
-    ) -> None:
-        """An empty cache.
-
-        Args:
-            config: Of the trunk.
-            capacity: Positions of each stream.
-            dtype: Of keys and values.
-            padding: How many of the first positions of each stream mean nothing, so that streams
-                of unequal lengths end together; None is one stream without any.
-        """
-        batch = 1 if padding is None else len(padding)
-        shape = (batch, config.n_kv_head, capacity, config.head_dim)
-        layers = range(config.n_layer)
-        self.keys: list[Float[Tensor, "B G P D"]] = [
-            torch.empty(shape, dtype=dtype) for _ in layers
-        ]
-        self.values: list[Float[Tensor, "B G P D"]] = [
-            torch.empty(shape, dtype=dtype) for _ in layers
-        ]
-        self.padding = padding
-        self.capacity = capacity
-        self.length = 0
-        """Positions filled so far."""
-
-    def repeat(self, count: int) -> None:
-        """Makes each stream `count` streams, side by side."""
-        assert self.padding is not None
-        self.padding = self.padding.repeat_interleave(count)
-        for tensors in (self.keys, self.values):
-            for layer, held in enumerate(tensors):
-                tensors[layer] = held.repeat_interleave(count, 0)
-
-    def select(self, rows: Int64[Tensor, " N"], *, shared: int = 0, group: int = 1) -> None:
-        """Goes on with these streams, in this order.
-
-        Args:
-            rows: N numbers of streams, no more than there are; one may be taken several times.
-            shared: Positions at the start that the streams of a group have in common, which are
-                copied only where a group moves.
-            group: Neighbouring streams that have them in common.
-        """
-        assert self.padding is not None
-        count = torch.arange(len(rows))
-        self.padding = self.padding[rows]
-        moved = (rows // group != count // group).nonzero().flatten()
-        for tensors in (self.keys, self.values):
-            for layer, held in enumerate(tensors):
-                if shared and len(moved):
-                    held[moved, :, :shared] = held[rows[moved], :, :shared]
-                chosen = held[:, :, shared : self.length].index_select(0, rows)
-                held = tensors[layer] = held[: len(rows)]
-                held[:, :, shared : self.length] = chosen
+"""From so many on, torch's attention of one position each is spelled out."""
 
 
 @runtime_checkable
@@ -107,8 +45,10 @@ class Runtime(Protocol):
     config: TrunkConfig
     precision: str
 
-    def new_cache(self, capacity: int, padding: Int64[Tensor, " B"] | None = None) -> KVCache:
-        """An empty cache for up to `capacity` positions of one stream, or of a padded batch."""
+    def new_cache(
+        self, capacity: int, padding: Int64[Tensor, " B"] | None = None, copies: int = 1
+    ) -> KVCache:
+        """An empty cache of one stream, or of a padded batch; see `KVCache`."""
         ...
 
     def forward(
@@ -133,15 +73,44 @@ class Runtime(Protocol):
         """
         ...
 
+    def likeliest(
+        self,
+        ids: Int64[Tensor, "B T"],
+        cache: KVCache,
+        k: int,
+        expert: Sequence[Updates] | None = None,
+    ) -> tuple[Float[Tensor, "B k"], Int64[Tensor, "B k"]]:
+        """Appends `ids`, and gives the k likeliest tokens after the last of each row.
 
-@dataclass(eq=False)
-class Step:
-    """A stream that waits for the logits after one more token."""
+        Returns:
+            Their log-probabilities, and their ids; the likeliest first.
+        """
+        ...
 
-    ids: Int64[Tensor, " 1"]
-    cache: KVCache
-    logits: Float[Tensor, "1 V"] | None = None
-    error: BaseException | None = None
+    def begin(self, ids: Sequence[int], capacity: int) -> tuple[KVCache, int]:
+        """A cache for a text, and how many positions of its prompt `ids` are in there already."""
+        ...
+
+    def keep(self, ids: Sequence[int], cache: KVCache) -> None:
+        """Remembers a text for those that begin like it; see `Prefixes.keep`."""
+        ...
+
+    def generate(
+        self, ids: Int64[Tensor, " T"], cache: KVCache, choose: Choose, stop: threading.Event
+    ) -> Generator[int, None, None]:
+        """Appends a prompt, or what is left of it, and then one token after another.
+
+        Args:
+            ids: Of the prompt, at least one.
+            cache: One stream; the text ends where it is full.
+            choose: Takes each token from its logits, and ends the text with None; called by another
+                thread perhaps, and for some tokens more than are read.
+            stop: Ends the text before the next step once it is set.
+
+        Yields:
+            The tokens that were chosen.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +125,16 @@ class Layer:
     down: Linear
 
 
+Q, K, V = (f"self_attn.{name}_proj" for name in "qkv")
+FUSED = {
+    "qkv": (Q, K, V),
+    "out": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""Matrices of a layer, by the names in a checkpoint of what they are made of."""
+
+
 def pairs_from_halves(n_rows: int, head_dim: int) -> Int64[Tensor, " N"]:
     """Row order that puts the two partners of each rotation side by side.
 
@@ -166,7 +145,7 @@ def pairs_from_halves(n_rows: int, head_dim: int) -> Int64[Tensor, " N"]:
 
 
 class LlamaRuntime:
-    """The trunk on a CPU, in plain PyTorch operations, nothing compiled."""
+    """The trunk on a CPU: with our own kernels where they run, else in plain PyTorch operations."""
 
     def __init__(self, folder: Path, precision: str = "packed") -> None:
         """Loads a checkpoint folder.
@@ -181,72 +160,101 @@ class LlamaRuntime:
         self.config = config = TrunkConfig.from_dir(folder)
         self.precision = precision
         checkpoint = Checkpoint(folder)
-        self.embedding = checkpoint.matrix("model.embed_tokens")
-        if self.embedding.n_rows != config.vocab_size:
+        if checkpoint.has("model.layers.0.self_attn.q_norm.weight"):
+            raise ConfigError("the checkpoint normalises queries and keys, which does not run yet")
+        embedding = checkpoint.matrix("model.embed_tokens")
+        if embedding.n_rows != config.vocab_size:
             raise ConfigError(
-                f"the checkpoint embeds {self.embedding.n_rows} tokens where its config.json has "
+                f"the checkpoint embeds {embedding.n_rows} tokens where its config.json has "
                 f"vocab_size={config.vocab_size}"
             )
-        self.layers = [self._load_layer(checkpoint, i) for i in range(config.n_layer)]
-        self.norm = checkpoint.tensor("model.norm.weight").float()
-        head = self.embedding if config.tied_embeddings else checkpoint.matrix("lm_head")
-        if precision == "packed":
-            self.head: Linear = Int8Head(head)
-        else:
-            self.head = pack(head, None, precision)
-        if precision == "float32":
-            self.embedding = QuantisedMatrix({"weight": self.embedding.dense()})
-        self.cache_dtype = self.layers[0].qkv.dtype
+        head = embedding if config.tied_embeddings else checkpoint.matrix("lm_head")
+        norm = checkpoint.tensor("model.norm.weight").float()
         inverse = config.rope_theta ** (
             -torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
         )
         angles = torch.outer(torch.arange(config.context_length, dtype=torch.float32), inverse)
         self.rotations = torch.polar(torch.ones_like(angles), angles)[:, None, :]
-        # Streams take turns step by step: the two cores are one resource, and a step in two
-        # threads at once is slower than the two steps after each other.
-        self._turn = threading.Lock()
-        # Of these kernels each row is that of a product of one row, bit for bit.
-        self._rows_are_exact = isinstance(self.head, Int8Head) and all(
-            isinstance(linear, Int4Linear)
-            for layer in self.layers
-            for linear in (layer.qkv, layer.out, layer.gate_up, layer.down)
-        )
-        self._waiting: list[Step] = []
-        self._arrived = threading.Condition()
-        self._expected = 1  # streams that took part in the last step together
+        self.turn = Turn()
+        """Of whoever computes: the cores are one resource, and two threads that compute at the same
+        time are slower than one after the other."""
+        self.prefixes = Prefixes()
+        self.schedule: Schedule | None = None
+        if precision == "packed" and native.library() is not None and native.fits(config):
+            self.cache_dtype = torch.bfloat16
+            packed = native.Packed(embedding)
+            trunk = native.NativeTrunk(
+                config, [self._packed_layer(checkpoint, i) for i in range(config.n_layer)],
+                packed, packed if head is embedding else native.Packed(head), norm,
+                torch.view_as_real(self.rotations).flatten(1).contiguous(),
+            )  # fmt: skip
+            self.schedule = Schedule(trunk, self.turn)
+            return
+        self.embedding, self.norm = embedding, norm
+        self.layers = [self._load_layer(checkpoint, i) for i in range(config.n_layer)]
+        self.head: Linear = pack(head, None, precision)
+        if precision == "packed":
+            self.head = Int8Head(head)
+        else:
+            self.embedding = QuantisedMatrix({"weight": embedding.dense()})
+        self.cache_dtype = self.layers[0].qkv.dtype
+
+    @property
+    def is_native(self) -> bool:
+        """Whether our own kernels run it."""
+        return self.schedule is not None
+
+    def _matrix(
+        self, checkpoint: Checkpoint, index: int, *names: str
+    ) -> tuple[QuantisedMatrix, Tensor | None]:
+        """Matrices of one layer below each other, and their biases if they have some.
+
+        Queries and keys are reordered so that partners in the rotation stand side by side.
+        """
+        matrices, biases = [], []
+        for name in names:
+            full = f"model.layers.{index}.{name}"
+            matrix = checkpoint.matrix(full)
+            order = torch.arange(matrix.n_rows)
+            if name in (Q, K):
+                order = pairs_from_halves(matrix.n_rows, self.config.head_dim)
+            matrices.append(matrix.rows(order))
+            if checkpoint.has(f"{full}.bias"):
+                biases.append(checkpoint.tensor(f"{full}.bias")[order])
+        bias = torch.cat(biases) if len(biases) == len(names) else None
+        return QuantisedMatrix.stack(matrices), bias
+
+    def _norms(self, checkpoint: Checkpoint, index: int) -> dict[str, Tensor]:
+        names = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
+        return {
+            name: checkpoint.tensor(f"model.layers.{index}.{stored}.weight").float()
+            for name, stored in names.items()
+        }
 
     def _load_layer(self, checkpoint: Checkpoint, index: int) -> Layer:
-        prefix, config = f"model.layers.{index}", self.config
-        if checkpoint.has(f"{prefix}.self_attn.q_norm.weight"):
-            raise ConfigError("the checkpoint normalises queries and keys, which does not run yet")
+        norms = self._norms(checkpoint, index)
+        linears = {
+            name: pack(*self._matrix(checkpoint, index, *parts), self.precision)
+            for name, parts in FUSED.items()
+        }
+        return Layer(attn_norm=norms["attn_norm"], ffn_norm=norms["ffn_norm"], **linears)
 
-        def fused(*names: str, rotary: tuple[str, ...] = ()) -> Linear:
-            matrices, biases = [], []
-            for name in names:
-                matrix = checkpoint.matrix(f"{prefix}.{name}")
-                bias = f"{prefix}.{name}.bias"
-                order = torch.arange(matrix.n_rows)
-                if name in rotary:
-                    order = pairs_from_halves(matrix.n_rows, config.head_dim)
-                matrices.append(matrix.rows(order))
-                if checkpoint.has(bias):
-                    biases.append(checkpoint.tensor(bias)[order])
-            bias = torch.cat(biases) if len(biases) == len(names) else None
-            return pack(QuantisedMatrix.stack(matrices), bias, self.precision)
+    def _packed_layer(
+        self, checkpoint: Checkpoint, index: int
+    ) -> dict[str, native.Packed | Tensor]:
+        layer: dict[str, native.Packed | Tensor] = dict(self._norms(checkpoint, index))
+        for name, parts in FUSED.items():
+            matrix, bias = self._matrix(checkpoint, index, *parts)
+            if name == "gate_up":
+                matrix = matrix.rows(native.interleaved(self.config.n_ff))
+            layer[name] = native.Packed(matrix, bias)
+        return layer
 
-        q, k, v = (f"self_attn.{name}_proj" for name in "qkv")
-        return Layer(
-            attn_norm=checkpoint.tensor(f"{prefix}.input_layernorm.weight").float(),
-            qkv=fused(q, k, v, rotary=(q, k)),
-            out=fused("self_attn.o_proj"),
-            ffn_norm=checkpoint.tensor(f"{prefix}.post_attention_layernorm.weight").float(),
-            gate_up=fused("mlp.gate_proj", "mlp.up_proj"),
-            down=fused("mlp.down_proj"),
-        )
-
-    def new_cache(self, capacity: int, padding: Int64[Tensor, " B"] | None = None) -> KVCache:
+    def new_cache(
+        self, capacity: int, padding: Int64[Tensor, " B"] | None = None, copies: int = 1
+    ) -> KVCache:
         """See `Runtime.new_cache`."""
-        return KVCache(self.config, capacity, self.cache_dtype, padding)
+        return KVCache(self.config, capacity, self.cache_dtype, padding, copies)
 
     @torch.inference_mode()
     def forward(
@@ -258,87 +266,66 @@ class LlamaRuntime:
         expert: Sequence[Updates] | None = None,
     ) -> Float[Tensor, "*B R V"]:
         """See `Runtime.forward`."""
-        if cache.length + ids.shape[-1] > cache.capacity:
-            raise ValueError(f"cache of {cache.capacity} positions is full at {cache.length}")
-        if self._rows_are_exact and ids.shape == (1,) and cache.padding is None and expert is None:
-            return self._step(Step(ids, cache))
-        with self._turn:
-            logits = self._forward(ids if ids.ndim == 2 else ids[None], cache, all_logits, expert)
+        check_room(cache, ids.shape[-1])
+        batch = ids if ids.ndim == 2 else ids[None]
+        if self.schedule is not None:
+            logits = self.schedule.forward(batch, cache, all_logits, expert)
+        else:
+            with self.turn.of(STEPS):
+                logits = self._forward(batch, cache, all_logits, expert)
         return logits if ids.ndim == 2 else logits[0]
 
-    def _step(self, step: Step) -> Float[Tensor, "1 V"]:
-        """One more token of one stream, together with those of other streams that wait.
+    @torch.inference_mode()
+    def likeliest(
+        self,
+        ids: Int64[Tensor, "B T"],
+        cache: KVCache,
+        k: int,
+        expert: Sequence[Updates] | None = None,
+    ) -> tuple[Float[Tensor, "B k"], Int64[Tensor, "B k"]]:
+        """See `Runtime.likeliest`."""
+        check_room(cache, ids.shape[-1])
+        if self.schedule is not None:
+            return self.schedule.likeliest(ids, cache, k, expert)
+        logits = self.forward(ids, cache, expert=expert)[:, -1]
+        # the best of each row first: a sum over all of them would take as long as half the trunk
+        found, tokens = logits.topk(k)
+        return found - logits.logsumexp(-1, keepdim=True), tokens
 
-        Whoever gets the turn computes for all: the weights, whose reading is most of the time, are
-        read once. A row of a product does not depend on the others (the kernels of few rows add up
-        each by itself), and attention goes stream by stream, so each gets bit for bit what it
-        would get alone.
-        """
-        with self._arrived:
-            self._waiting.append(step)
-            self._arrived.notify()
-        with self._turn:
-            if step.logits is None and step.error is None:
-                self._compute(self._gathered(step))
-        if step.error is not None:
-            raise step.error
-        assert step.logits is not None
-        return step.logits
+    def begin(self, ids: Sequence[int], capacity: int) -> tuple[KVCache, int]:
+        """See `Runtime.begin`."""
+        cache = self.new_cache(capacity)
+        return cache, self.prefixes.begin(ids, cache) if self.is_native else 0
 
-    def _gathered(self, own: Step) -> list[Step]:
-        """A stream's step and those that wait; those of the last time are waited for shortly."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: len(self._waiting) >= self._expected, PATIENCE_S)
-            others = [step for step in self._waiting if step is not own][: FEW_ROWS - 1]
-            steps = [own, *others]
-            self._waiting = [step for step in self._waiting if step not in steps]
-            self._expected = min(len(steps), FEW_ROWS)
-        return steps
+    def keep(self, ids: Sequence[int], cache: KVCache) -> None:
+        """See `Runtime.keep`."""
+        if self.is_native:
+            self.prefixes.keep(ids, cache)
 
-    def _compute(self, steps: list[Step]) -> None:
-        """Gives each step its logits, or all of them what went wrong."""
-        try:
-            if len(steps) == 1:
-                steps[0].logits = self._forward(steps[0].ids[None], steps[0].cache, False, None)[0]
+    def generate(
+        self, ids: Int64[Tensor, " T"], cache: KVCache, choose: Choose, stop: threading.Event
+    ) -> Generator[int, None, None]:
+        """See `Runtime.generate`."""
+        check_room(cache, len(ids))
+        if self.schedule is not None:
+            return self.schedule.generate(ids, cache, choose, stop)
+        return self._generate(ids, cache, choose, stop)
+
+    def _generate(
+        self, ids: Tensor, cache: KVCache, choose: Choose, stop: threading.Event
+    ) -> Generator[int, None, None]:
+        # A long prompt is read in parts, so that other streams get their turn.
+        to_read = list(ids.split(PREFILL_CHUNK))
+        while to_read and not stop.is_set():
+            logits = self.forward(to_read.pop(0), cache)[-1]
+            if to_read:
+                continue
+            token = choose(logits)
+            if token is None:
                 return
-            for step, row in zip(steps, self._forward_steps(steps), strict=True):
-                step.logits = row[None]
-        except BaseException as error:
-            for step in steps:
-                step.error = error
-
-    def _forward_steps(self, steps: Sequence[Step]) -> Float[Tensor, "B V"]:
-        """One position of each of several streams of any lengths; see `_forward`."""
-        config, eps = self.config, self.config.rms_norm_eps
-        n_query, n_kv = config.n_head, config.n_kv_head
-        group, head_dim, batch = n_query // n_kv, config.head_dim, len(steps)
-        starts = [step.cache.length for step in steps]
-        rotations = self.rotations[starts]
-        residual = self.embedding.rows(torch.cat([step.ids for step in steps])).dense()
-        for index, layer in enumerate(self.layers):
-            x = F.rms_norm(residual, residual.shape[-1:], layer.attn_norm, eps)
-            qkv = layer.qkv(x.to(layer.qkv.dtype)).view(batch, -1, head_dim)
-            turned = torch.view_as_complex(qkv[:, : n_query + n_kv].float().unflatten(-1, (-1, 2)))
-            turned = torch.view_as_real(turned * rotations).flatten(-2).to(qkv.dtype)
-            queries = turned[:, :n_query].view(batch, n_kv, group, head_dim)
-            mixed = []
-            for row, (step, start) in enumerate(zip(steps, starts, strict=True)):
-                keys, values = step.cache.keys[index], step.cache.values[index]
-                keys[0, :, start] = turned[row, n_query:]
-                values[0, :, start] = qkv[row, n_query + n_kv :]
-                end = start + 1
-                mixed.append(
-                    attend_once(queries[row : row + 1], keys[:, :, :end], values[:, :, :end], None)
-                )
-            x = torch.cat(mixed).reshape(batch, -1)
-            residual += layer.out(x.to(layer.out.dtype))
-            x = F.rms_norm(residual, residual.shape[-1:], layer.ffn_norm, eps)
-            gate, up = layer.gate_up(x.to(layer.gate_up.dtype)).chunk(2, dim=-1)
-            residual += layer.down((F.silu(gate) * up).to(layer.down.dtype))
-        for step in steps:
-            step.cache.length += 1
-        x = F.rms_norm(residual, residual.shape[-1:], self.norm, eps)
-        return self.head(x.to(self.head.dtype)).float()
+            yield token
+            if cache.length < cache.capacity:
+                to_read.append(torch.tensor([token]))
 
     def _forward(
         self, ids: Tensor, cache: KVCache, all_logits: bool, expert: Sequence[Updates] | None
@@ -373,10 +360,11 @@ class LlamaRuntime:
                 qkv[:, :, : n_query + n_kv].float().unflatten(-1, (-1, 2))
             )
             turned = torch.view_as_real(turned * rotations).flatten(-2).to(qkv.dtype)
-            keys, values = cache.keys[index], cache.values[index]
-            keys[:, :, start:end] = turned[:, :, n_query:].transpose(1, 2)
-            values[:, :, start:end] = qkv[:, :, n_query + n_kv :].transpose(1, 2)
-            keys, values = keys[:, :, :end], values[:, :, :end]
+            cache.write(
+                index, turned[:, :, n_query:].transpose(1, 2),
+                qkv[:, :, n_query + n_kv :].transpose(1, 2),
+            )  # fmt: skip
+            keys, values = cache.read(index, end)
             if length == 1:  # the queries of one group read the same keys: make them one batch
                 queries = turned[:, 0, :n_query].view(batch, n_kv, group, head_dim)
                 mixed = attend_once(queries, keys, values, mask)
@@ -398,6 +386,12 @@ class LlamaRuntime:
         x = F.rms_norm(residual, residual.shape[-1:], self.norm, eps)
         logits = self.head(x.flatten(0, 1).to(self.head.dtype)).float()
         return logits.view(batch, -1, logits.shape[-1])
+
+
+def check_room(cache: KVCache, length: int) -> None:
+    """Refuses more positions than a cache has left."""
+    if cache.length + length > cache.capacity:
+        raise ValueError(f"cache of {cache.capacity} positions is full at {cache.length}")
 
 
 def attend_once(

@@ -79,11 +79,10 @@ class GumbelWriter:
         if known or temperature == 0:
             token = sample_token(logits, temperature, top_p, generator)
         else:
-            probabilities, index = nucleus(logits, temperature, top_p)
+            odds, index = (x.numpy() for x in nucleus(logits, temperature, top_p))
             coin = int(torch.randint(self.mark.num_keys, (), generator=generator))
-            possible = probabilities > 0
-            tokens = index[possible].numpy()
-            place = self.mark.choose(self.context, tokens, probabilities[possible].numpy(), coin)
+            tokens, odds = index[odds > 0], odds[odds > 0]
+            place = self.mark.choose(self.context, tokens, odds, coin)
             token = int(tokens[place])
             self.num_marked += len(tokens) > 1
         self.seen.add(self.context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from mtgen.engine.cache import KVCache
 from mtgen.engine.linear import Updates
-from mtgen.engine.runtime import KVCache, Runtime
+from mtgen.engine.runtime import Runtime
 
 IMPOSSIBLE = -1e9
 """Log-probability of what may not be taken."""
@@ -35,30 +37,41 @@ class Hypothesis:
     """False where it was cut at the limit."""
 
 
+def padded(prompts: Sequence[Sequence[int]]) -> tuple[Int64[Tensor, "B T"], Int64[Tensor, " B"]]:
+    """Prompts padded on the left, and by how much each."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    longest = int(lengths.max())
+    ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    for row, prompt in zip(ids, prompts, strict=True):
+        row[longest - len(prompt) :] = torch.tensor(prompt)
+    return ids, longest - lengths
+
+
 def read_batch(
     runtime: Runtime,
     prompts: Sequence[Sequence[int]],
     room: int,
     expert: Sequence[Updates] | None,
-) -> tuple[KVCache, Float[Tensor, "B V"]]:
-    """Reads prompts, padded on the left.
+    copies: int = 1,
+) -> tuple[KVCache, Float[Tensor, "N V"]]:
+    """Reads prompts.
 
     Args:
         runtime: The trunk.
         prompts: Token ids, at least one each.
         room: Positions to keep free after them.
         expert: Low-rank updates of each layer.
+        copies: Rows to go on with from each prompt.
 
     Returns:
-        The cache, and the logits of what follows each prompt.
+        The cache, and the logits of what follows in each row.
     """
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
-    longest = int(lengths.max())
-    ids = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    for row, prompt in zip(ids, prompts, strict=True):
-        row[longest - len(prompt) :] = torch.tensor(prompt)
-    cache = runtime.new_cache(longest + room, longest - lengths)
-    return cache, runtime.forward(ids, cache, expert=expert)[:, -1]
+    ids, padding = padded(prompts)
+    cache = runtime.new_cache(ids.shape[1] + room, padding, copies)
+    logits = runtime.forward(ids, cache, expert=expert)[:, -1]
+    if copies > 1:
+        cache.select(torch.arange(len(prompts)).repeat_interleave(copies))
+    return cache, logits.repeat_interleave(copies, 0)
 
 
 @torch.inference_mode()
@@ -69,6 +82,8 @@ def beam_search(
     eos_ids: Collection[int],
     max_new_tokens: Sequence[int],
     num_beams: int = 4,
+    num_wanted: int | None = None,
+    margin: float = math.inf,
     length_penalty: float = 1.0,
     bonus: Bonus | None = None,
     expert: Sequence[Updates] | None = None,
@@ -76,7 +91,8 @@ def beam_search(
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """The likeliest continuations, as `transformers` finds them with `early_stopping=True`.
 
-    A prompt is done when as many hypotheses as beams have ended.
+    A prompt is done when as many hypotheses as beams have ended, or as many as are wanted of which
+    none scores less than the best beam that goes on.
 
     Args:
         runtime: The trunk.
@@ -84,6 +100,9 @@ def beam_search(
         eos_ids: Tokens that end a hypothesis.
         max_new_tokens: Limit of each prompt.
         num_beams: Hypotheses kept at each step; 1 is greedy.
+        num_wanted: See above; None is as many as beams.
+        margin: Beams this many nats behind the best of their prompt are given up (relative
+            threshold pruning, arXiv:1702.01806).
         length_penalty: Exponent of the length by which log-probabilities are divided.
         bonus: Preferences that are no part of the model, such as a mark's; none for an end.
         expert: Low-rank updates of each layer.
@@ -94,70 +113,75 @@ def beam_search(
 
     Source: arXiv:1609.08144, section 7, with the plain length as in `transformers`.
     """
+    num_wanted = num_beams if num_wanted is None else num_wanted
     ends_at = torch.tensor(sorted(eos_ids))
-    cache, logits = read_batch(runtime, prompts, max(max_new_tokens), expert)
-    cache.repeat(num_beams)
-    prompt_length = cache.length
-    logits = logits.repeat_interleave(num_beams, 0)
     num_candidates = (1 + len(ends_at)) * num_beams
     places = list(range(len(prompts)))
     limits = torch.tensor(max_new_tokens)
-    scores = torch.full((len(prompts), num_beams), IMPOSSIBLE)
-    scores[:, 0] = 0
+    scores = torch.zeros(len(prompts), num_beams)
     log_probs = torch.zeros(len(prompts), num_beams)
     written: Int64[Tensor, "B K T"] = torch.zeros(len(prompts), num_beams, 0, dtype=torch.int64)
+    going = torch.zeros(len(prompts), num_beams, dtype=torch.bool)  # which beams are rows now
+    going[:, 0] = True
     done: list[list[Hypothesis]] = [[] for _ in prompts]
+    ids, padding = padded(prompts)
+    cache = runtime.new_cache(ids.shape[1] + max(max_new_tokens), padding, num_beams)
     length = 0
     while True:
         length += 1
-        # the best of each beam first: a sum over all of them would take as long as half the trunk
-        likely, tokens = logits.topk(num_candidates)
-        likely -= logits.logsumexp(-1, keepdim=True)
-        sums = likely + scores.view(-1, 1)
+        found, candidates = runtime.likeliest(ids, cache, num_candidates, expert)
+        sums = found + scores[going][:, None]
         if bonus is not None:
-            sums += bonus(written.flatten(0, 1), tokens) * ~torch.isin(tokens, ends_at)
-        top, index = sums.view(len(places), -1).topk(num_candidates)
+            sums += bonus(written[going], candidates) * ~torch.isin(candidates, ends_at)
+        odds = found + log_probs[going][:, None]
+        sums, odds, tokens = (
+            torch.full((*going.shape, num_candidates), empty, dtype=x.dtype).index_put(
+                going.nonzero(as_tuple=True), x
+            )
+            for x, empty in ((sums, IMPOSSIBLE), (odds, 0), (candidates, 0))
+        )
+        top, index = sums.flatten(1).topk(num_candidates)
         parents = index // num_candidates
-        tokens = tokens.view(len(places), -1).gather(1, index)
-        odds = likely.view(len(places), -1).gather(1, index) + log_probs.gather(1, parents)
+        odds, tokens = (x.flatten(1).gather(1, index) for x in (odds, tokens))
         is_end = torch.isin(tokens, ends_at)
-        over = is_end | (length >= limits)[:, None]
+        over = (is_end | (length >= limits)[:, None]) & (top > IMPOSSIBLE)
         for row, rank in over[:, :num_beams].nonzero().tolist():
-            ids = written[row, parents[row, rank]].tolist()
             ended, score = bool(is_end[row, rank]), float(top[row, rank])
+            text = written[row, parents[row, rank]].tolist()
             done[places[row]].append(
                 Hypothesis(
-                    ids=tuple(ids if ended else [*ids, int(tokens[row, rank])]),
+                    ids=tuple(text if ended else [*text, int(tokens[row, rank])]),
                     score=score / length**length_penalty, log_prob=float(odds[row, rank]),
                     ended=ended,
                 )
             )  # fmt: skip
         scores, best = (top + over * IMPOSSIBLE).topk(num_beams)
+        rows = torch.full(going.shape, -1)
+        rows[going] = torch.arange(int(going.sum()))
         parents, tokens, log_probs = (x.gather(1, best) for x in (parents, tokens, odds))
         written = torch.cat(
             [written.gather(1, parents[:, :, None].expand(-1, -1, length - 1)), tokens[:, :, None]],
             dim=2,
         )
-        going = []
+        rows = rows.gather(1, parents)
+        going = scores > scores[:, :1] - margin if margin < math.inf else scores > IMPOSSIBLE / 2
+        going &= scores > IMPOSSIBLE / 2
+        kept = []
         for row, place in enumerate(places):
-            found = done[place] = sorted(done[place], key=lambda h: -h.score)[:num_beams]
-            if len(found) == num_beams or length >= limits[row]:
-                yield place, found
+            known = done[place] = sorted(done[place], key=lambda h: -h.score)[:num_beams]
+            is_done = len(known) == num_beams or length >= limits[row] or not going[row].any()
+            if len(known) >= num_wanted:
+                open_score = float(scores[row, 0]) / length**length_penalty
+                is_done |= known[num_wanted - 1].score >= open_score
+            if is_done:
+                yield place, known
             else:
-                going.append(row)
-        if not going or (stop is not None and stop.is_set()):
+                kept.append(row)
+        if not kept or (stop is not None and stop.is_set()):
             return
-        rows = torch.tensor(packed(going))
-        streams = (parents[rows] + rows[:, None] * num_beams).flatten()
-        cache.select(streams, shared=prompt_length, group=num_beams)
-        places = [places[row] for row in rows.tolist()]
-        scores, log_probs, limits = scores[rows], log_probs[rows], limits[rows]
-        written = written[rows]
-        logits = runtime.forward(written[:, :, -1].reshape(-1, 1), cache, expert=expert)[:, -1]
-
-
-def packed(rows: Sequence[int]) -> list[int]:
-    """Rows that stay, in an order in which few of them move: the last ones fill the holes."""
-    kept = set(rows)
-    last = sorted(row for row in kept if row >= len(rows))
-    return [row if row in kept else last.pop() for row in range(len(rows))]
+        places = [places[row] for row in kept]
+        scores, log_probs, limits, written, going, rows = (
+            x[torch.tensor(kept)] for x in (scores, log_probs, limits, written, going, rows)
+        )
+        cache.select(rows[going])
+        ids = written[going][:, -1:]

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from mtgen.engine import native
 from mtgen.engine.linear import Updates
 from mtgen.engine.runtime import Runtime
 from mtgen.model.beam import Hypothesis, read_batch
@@ -60,6 +61,8 @@ def nucleus(
         temperature: Divides them; above 0.
         top_p: See `sample_token`.
     """
+    if top_p < 1 and native.library() is not None:
+        return native.nucleus(logits, temperature, top_p)
     # in float64, and shifted first: a tiny temperature must not overflow
     probabilities = ((logits.double() - logits.max()) / temperature).softmax(0)
     if top_p == 1:
@@ -142,9 +145,7 @@ def sample_batch(
         first = int.from_bytes(name[:6], "big")
         generators += [seeded(first + number) for number in range(num_samples)]
     writers = [writer() for _ in generators]
-    cache, logits = read_batch(runtime, prompts, max(max_new_tokens), expert)
-    cache.repeat(num_samples)
-    logits = logits.repeat_interleave(num_samples, 0)
+    cache, logits = read_batch(runtime, prompts, max(max_new_tokens), expert, num_samples)
     streams = list(range(len(logits)))
     ids: list[list[int]] = [[] for _ in streams]
     log_probs = [0.0] * len(streams)

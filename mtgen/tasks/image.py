@@ -56,7 +56,8 @@ def styled(request: ImageRequest) -> str:
 def unrotated(cache: KVCache, layer: int, runtime: LlamaRuntime) -> Float[Tensor, "1 G T D"]:
     """A layer's keys of a whole cache without the rotation of their positions."""
     turns = torch.view_as_real(runtime.rotations[: cache.length, 0].conj().resolve_conj())
-    return rotate(cache.keys[layer][:, :, : cache.length].float(), turns)
+    keys, _ = cache.read(layer, cache.length)
+    return rotate(keys.float(), turns)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ def read_prompts(
         cache = runtime.new_cache(len(ids))
         runtime.forward(torch.tensor(ids), cache)
         for layer in layers:
-            pair = unrotated(cache, layer, runtime), cache.values[layer].float()
+            values = cache.read(layer, cache.length)[1]
+            pair = unrotated(cache, layer, runtime), values.float()
             pad = (0, 0, 0, longest - len(ids))
             padded = tuple(torch.nn.functional.pad(x, pad) for x in pair)
             by_layer.setdefault(layer, []).append(padded)  # type: ignore[arg-type]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import dataclasses
 import threading
 import time
 from collections.abc import Iterator
 
 import torch
+from torch import Tensor
 
 from mtgen.engine import Runtime
 from mtgen.errors import PromptTooLongError
@@ -16,8 +18,6 @@ from mtgen.model.sampling import Unmarked, Writer, draw_seed, seeded
 from mtgen.model.tokenizer import ChatTokenizer
 from mtgen.requests import FinishReason, Generation, Message, TextRequest, Timings
 
-PREFILL_CHUNK = 256
-"""Prompt tokens read in one step."""
 NO_CHANCE = "not marked: no choice was left that could carry a watermark, as at temperature 0"
 
 
@@ -126,36 +126,44 @@ class TextStream:
         request, tokenizer = self.request, self._tokenizer
         assert request.seed is not None
         generator = seeded(request.seed)
-        cache = self._runtime.new_cache(len(self.prompt_ids) + request.max_new_tokens)
-        decoder = tokenizer.stream()
-        finish_reason: FinishReason = "length"
         first_token_s = decode_s = 0.0
-        num_steps = 0
-        sent = ""
-        # A long prompt is read in parts, so that stop() works and other streams get their turn.
-        to_read = list(torch.tensor(self.prompt_ids).split(PREFILL_CHUNK))
-        while len(self.token_ids) < request.max_new_tokens:
-            if self._stopped.is_set():
-                finish_reason = "cancelled"
-                break
-            step_started = time.perf_counter()
-            logits = self._runtime.forward(to_read.pop(0), cache)[-1]
-            if to_read:
-                continue
+        num_steps, has_ended = 0, False
+        before = self._started
+
+        def choose(logits: Tensor) -> int | None:
+            nonlocal first_token_s, decode_s, num_steps, has_ended, before
             token = self._writer.next(logits, request.temperature, request.top_p, generator)
+            now = time.perf_counter()
             num_steps += 1
             if num_steps == 1:
-                first_token_s = time.perf_counter() - self._started
+                first_token_s = now - before
             else:
-                decode_s += time.perf_counter() - step_started
-            if token in tokenizer.eos_ids:
-                finish_reason = "stop"
-                break
-            self.token_ids.append(token)
-            to_read.append(torch.tensor([token]))
-            if piece := decoder.feed(token):
-                sent += piece
-                yield piece
+                decode_s += now - before
+            before = now
+            has_ended = token in tokenizer.eos_ids
+            return None if has_ended else token
+
+        cache, num_known = self._runtime.begin(
+            self.prompt_ids, len(self.prompt_ids) + request.max_new_tokens - 1
+        )
+        to_read = torch.tensor(self.prompt_ids[num_known:])
+        decoder = tokenizer.stream()
+        finish_reason: FinishReason = "length"
+        sent = ""
+        tokens = self._runtime.generate(to_read, cache, choose, self._stopped)
+        with contextlib.closing(tokens):
+            for token in tokens:
+                if self._stopped.is_set():
+                    break
+                self.token_ids.append(token)
+                if piece := decoder.feed(token):
+                    sent += piece
+                    yield piece
+        self._runtime.keep([*self.prompt_ids, *self.token_ids], cache)
+        if has_ended and len(self.token_ids) == num_steps - 1:
+            finish_reason = "stop"
+        elif len(self.token_ids) < request.max_new_tokens:
+            finish_reason = "cancelled"
         marked = self._writer.num_marked > 0
         if self._marks and self.token_ids and not marked:
             self.notes = (*self.notes, NO_CHANCE)
