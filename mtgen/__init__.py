@@ -5,6 +5,7 @@ Importing this package loads nothing: torch and the weights come with `load()`.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,9 @@ from mtgen.requests import (
     TranslationGeneration,
     TranslationRequest,
 )
+
+# Threads of torch that wait would spin for milliseconds on the core that our own kernels need.
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 if TYPE_CHECKING:
     from mtgen.marks.keys import KeyRing

@@ -15,6 +15,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from mtgen.engine import LlamaRuntime
+from mtgen.engine.native import quantise_linears
 from mtgen.engine.linear import Updates
 from mtgen.engine.runtime import PREFILL_CHUNK, release_free_memory, use_all_cores
 from mtgen.errors import (
@@ -201,6 +202,10 @@ class Pipeline:
                     tokenizer=load_picture_tokenizer(trunk, files[1]),
                     expert=load_image_expert(trunk, files[2]),
                 )
+                if self.runtime.is_native:
+                    for part in (self._painters.expert, self._painters.tokenizer):
+                        quantise_linears(part)
+                    release_free_memory()
                 self.image_model = f"{self.model}+image-{sha256_of_all(files)[:8]}"
             return self._painters
 

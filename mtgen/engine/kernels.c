@@ -210,6 +210,8 @@ static struct {
   void *argument;
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER};
 
+static pthread_mutex_t callers = PTHREAD_MUTEX_INITIALIZER;
+
 #define SPINS 4000
 
 static void *helper(void *first) { /* number of the thread, and the generation that it saw */
@@ -231,6 +233,7 @@ static void *helper(void *first) { /* number of the thread, and the generation t
 static void forget_threads(void) { /* in a child process, where none of them lives */
   pthread_mutex_init(&pool.lock, NULL);
   pthread_cond_init(&pool.wake, NULL);
+  pthread_mutex_init(&callers, NULL);
   pool.started = 0;
   atomic_store(&pool.generation, 0);
   atomic_store(&pool.working, 0);
@@ -304,13 +307,14 @@ static void encode(const float *x, const codes *to, int row) {
     vec low = v_load(x), high = v_load(x + LANES);
     float most = v_most(v_max(v_abs(low), v_abs(high)));
     vec inverse = v_set(most > 0 ? 127.0f / most : 0.0f);
-    v_bytes(q, v_mul(low, inverse));
-    v_bytes(q + LANES, v_mul(high, inverse));
-    int32_t total = 0;
-    for (int i = 0; i < BLOCK; i++) total += q[i];
-    to->offsets[place] = -OFFSET8 * total;
+    low = v_round(v_mul(low, inverse));
+    high = v_round(v_mul(high, inverse));
+    v_bytes(q, low);
+    v_bytes(q + LANES, high);
+    float total = v_sum(v_add(low, high));
+    to->offsets[place] = -OFFSET8 * (int32_t)total;
     to->scales[place] = most / 127.0f;
-    to->sums[place] = to->scales[place] * (float)total;
+    to->sums[place] = to->scales[place] * total;
   }
 }
 
@@ -765,19 +769,30 @@ static int64_t lay_out(job *j, void *memory, int threads, int rank, int longest)
   return (char *)at - (char *)memory;
 }
 
+/* At least so many bytes, the same each time; only for who holds `callers`. */
+static void *workspace(int64_t bytes) {
+  static void *memory;
+  static int64_t size;
+  if (bytes > size) {
+    free(memory);
+    size = 0;
+    if (posix_memalign(&memory, 64, (size_t)bytes)) return memory = NULL;
+    size = bytes;
+  }
+  return memory;
+}
+
 /* Appends rows to their streams, and gives the logits of those wanted.
 
 rank:    most rows of an expert's `down`, a multiple of 32, or 0.
 wanted:  rows whose logits are wanted, then `n_top` of which the k likeliest tokens are.
 logits:  of the former, each as many as the head has rows.
 log_probs, ids: of the latter, k each.
-Returns 0, or -1 where memory is short. Calls must not overlap. */
+Returns 0, or -1 where memory is short. Calls wait for each other. */
 int mtgen_forward(
     const model *m, const updates *expert, int rank, const row *rows, int n_rows,
     int n_expert_rows, const cache *caches, const int32_t *wanted, int n_wanted, float *logits,
     int n_top, int k, int vocabulary, float *log_probs, int64_t *ids, int threads) {
-  static void *memory;
-  static int64_t size;
   job j = {.model = m, .expert = expert, .rows = rows, .caches = caches, .wanted = wanted,
            .logits = logits, .n_rows = n_rows, .n_expert_rows = n_expert_rows,
            .n_wanted = n_wanted, .n_top = n_top, .k = k, .vocabulary = vocabulary,
@@ -787,16 +802,47 @@ int mtgen_forward(
     int length = rows[r].slot - rows[r].first + 1;
     longest = length > longest ? length : longest;
   }
-  int64_t needed = lay_out(&j, NULL, threads, rank, longest);
-  if (needed > size) {
-    free(memory);
-    size = 0;
-    if (posix_memalign(&memory, 64, (size_t)needed)) return memory = NULL, -1;
-    size = needed;
+  pthread_mutex_lock(&callers);
+  void *memory = workspace(lay_out(&j, NULL, threads, rank, longest));
+  if (memory) {
+    lay_out(&j, memory, threads, rank, longest);
+    parallel(forward, &j, threads);
   }
-  lay_out(&j, memory, threads, rank, longest);
-  parallel(forward, &j, threads);
-  return 0;
+  pthread_mutex_unlock(&callers);
+  return memory ? 0 : -1;
+}
+
+typedef struct {
+  product p;
+  const codes *to;
+  const float *x;
+  float *y;
+  int n_rows;
+} single;
+
+static void linear(void *argument, int thread) {
+  single *s = argument;
+  int columns = s->p.main->columns;
+  for (int r = share(s->n_rows, thread); r < share(s->n_rows, thread + 1); r++)
+    encode(s->x + (int64_t)r * columns, s->to, r);
+  barrier();
+  multiply(&s->p, 0, s->n_rows, STORE, s->y, s->p.main->rows, thread);
+}
+
+/* The product of a matrix with rows of x. Returns as mtgen_forward, and waits like it. */
+int mtgen_linear(const matrix *m, const float *x, int n_rows, float *y, int threads) {
+  pthread_mutex_lock(&callers);
+  void *at = NULL;
+  room_for_codes(&at, n_rows, m->columns);
+  void *memory = workspace((char *)at - (char *)NULL);
+  if (memory) {
+    at = memory;
+    codes c = room_for_codes(&at, n_rows, m->columns);
+    single s = {{m, &c, NULL, NULL}, &c, x, y, n_rows};
+    parallel(linear, &s, threads);
+  }
+  pthread_mutex_unlock(&callers);
+  return memory ? 0 : -1;
 }
 
 /* ---- What may come next ---- */

@@ -153,6 +153,7 @@ def library() -> ctypes.CDLL | None:
         POINTER(Model), c_void_p, c_int32, c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_int32,
         c_void_p, c_int32, c_int32, c_int32, c_void_p, c_void_p, c_int32,
     )  # fmt: skip
+    found.mtgen_linear.argtypes = (POINTER(Matrix), c_void_p, c_int32, c_void_p, c_int32)
     return found
 
 
@@ -408,6 +409,41 @@ class NativeTrunk:
                 found[number] = logits[at : at + count, : self.config.vocab_size], None
                 at += count
         return found
+
+
+class NativeLinear(torch.nn.Module):
+    """An `nn.Linear` in tiles of 8 bits, float32 in and out; each row by itself, bit for bit."""
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        found = library()
+        assert found is not None
+        self.library = found
+        weight = linear.weight.detach()
+        bias = None if linear.bias is None else linear.bias.detach()
+        if bias is not None:
+            bias = torch.nn.functional.pad(bias, (0, -len(bias) % LANES))
+        self.packed = Packed(QuantisedMatrix({"weight": weight}), bias)
+        self.out_features = linear.out_features
+
+    def forward(self, x: Float[Tensor, "*N K"]) -> Float[Tensor, "*N R"]:
+        rows = x.reshape(-1, x.shape[-1]).float().contiguous()
+        y = torch.empty(len(rows), self.packed.entry.rows)
+        failed = self.library.mtgen_linear(
+            self.packed.entry, rows.data_ptr(), len(rows), y.data_ptr(), torch.get_num_threads()
+        )
+        if failed:
+            raise MemoryError("there is no memory left to compute with")
+        return y[:, : self.out_features].view(*x.shape[:-1], -1)
+
+
+def quantise_linears(module: torch.nn.Module) -> None:
+    """Puts every linear layer of a module into tiles, where its width allows that."""
+    for name, child in module.named_children():
+        if not isinstance(child, torch.nn.Linear):
+            quantise_linears(child)
+        elif child.in_features % GROUP == 0:
+            setattr(module, name, NativeLinear(child))
 
 
 def nucleus(

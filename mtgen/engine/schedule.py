@@ -28,8 +28,10 @@ PATIENCE_S = 0.003
 """How long a computation waits for the requests that took part in the one before."""
 AWAY_S = 0.1
 """Whoever did not compute for so long has no claim on the time that passed."""
-MOST_ROWS = 160
+MOST_ROWS = 256
 """Positions that are computed at once."""
+FEW_ROWS = 8
+"""A request of no more positions does not wait for all of those that have more."""
 AHEAD = 16
 """Tokens of a text that are computed before anybody reads them."""
 IDLE_S = 2.0
@@ -227,6 +229,7 @@ class Schedule:
         self.trunk = trunk
         self._turn = turn
         self._jobs: list[Job] = []
+        self._owed_s, self._last_batch = 0.0, 0.0
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
@@ -323,12 +326,18 @@ class Schedule:
                 ready = list(filter(is_ready, self._jobs))
             over = [(job, None) for job in ready if job.is_over]  # stopped, or not read any more
             if going := [job for job in ready if not job.is_over]:
-                over += self._compute(self._parts(going))
+                parts, began = self._parts(going), time.monotonic()
+                over += self._compute(parts)
+                self._account(parts, time.monotonic() - began)
             self._end(over)
 
-    @staticmethod
-    def _parts(jobs: list[Job]) -> list[tuple[Job, int]]:
+    def _parts(self, jobs: list[Job]) -> list[tuple[Job, int]]:
         """How many rows of which jobs to compute now: short ones whole, long ones in parts."""
+        light = [job for job in jobs if len(job.rows) <= FEW_ROWS]
+        if not light or time.monotonic() - self._last_batch > AWAY_S:
+            self._owed_s = 0.0
+        elif self._owed_s > 0:
+            jobs = light
         expert = next((job.rows.expert for job in jobs if job.rows.expert), None)
         jobs = [job for job in jobs if job.rows.expert in (None, expert)]
         room, parts = MOST_ROWS, []
@@ -339,6 +348,19 @@ class Schedule:
             parts.append((job, count))
         parts.sort(key=lambda part: part[0].rows.expert is None)
         return parts
+
+    def _account(self, parts: Sequence[tuple[Job, int]], took_s: float) -> None:
+        """Keeps count of the time that requests of few rows are owed.
+
+        They would take all of it if they always went first, and wait for long where they always
+        went along with a batch. So each batch owes them as much time as is their share.
+        """
+        num_light = sum(count <= FEW_ROWS for _, count in parts)
+        if num_light < len(parts):
+            self._last_batch = time.monotonic()
+            self._owed_s += took_s * num_light / (len(parts) - num_light)
+        else:
+            self._owed_s = max(self._owed_s - took_s, 0.0)
 
     def _compute(self, parts: Sequence[tuple[Job, int]]) -> list[Ended]:
         """Computes parts of jobs; returns those that are over."""

@@ -82,7 +82,6 @@ def beam_search(
     eos_ids: Collection[int],
     max_new_tokens: Sequence[int],
     num_beams: int = 4,
-    num_wanted: int | None = None,
     margin: float = math.inf,
     length_penalty: float = 1.0,
     bonus: Bonus | None = None,
@@ -91,8 +90,7 @@ def beam_search(
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """The likeliest continuations, as `transformers` finds them with `early_stopping=True`.
 
-    A prompt is done when as many hypotheses as beams have ended, or as many as are wanted of which
-    none scores less than the best beam that goes on.
+    A prompt is done when as many hypotheses as beams have ended, or no beam is left to go on.
 
     Args:
         runtime: The trunk.
@@ -100,9 +98,8 @@ def beam_search(
         eos_ids: Tokens that end a hypothesis.
         max_new_tokens: Limit of each prompt.
         num_beams: Hypotheses kept at each step; 1 is greedy.
-        num_wanted: See above; None is as many as beams.
-        margin: Beams this many nats behind the best of their prompt are given up (relative
-            threshold pruning, arXiv:1702.01806).
+        margin: Beams this many nats behind the best of their prompt, which may have ended, are given
+            up (relative threshold pruning, arXiv:1702.01806).
         length_penalty: Exponent of the length by which log-probabilities are divided.
         bonus: Preferences that are no part of the model, such as a mark's; none for an end.
         expert: Low-rank updates of each layer.
@@ -113,13 +110,13 @@ def beam_search(
 
     Source: arXiv:1609.08144, section 7, with the plain length as in `transformers`.
     """
-    num_wanted = num_beams if num_wanted is None else num_wanted
     ends_at = torch.tensor(sorted(eos_ids))
     num_candidates = (1 + len(ends_at)) * num_beams
     places = list(range(len(prompts)))
     limits = torch.tensor(max_new_tokens)
     scores = torch.zeros(len(prompts), num_beams)
     log_probs = torch.zeros(len(prompts), num_beams)
+    best_ended = torch.full((len(prompts), 1), IMPOSSIBLE)
     written: Int64[Tensor, "B K T"] = torch.zeros(len(prompts), num_beams, 0, dtype=torch.int64)
     going = torch.zeros(len(prompts), num_beams, dtype=torch.bool)  # which beams are rows now
     going[:, 0] = True
@@ -164,15 +161,14 @@ def beam_search(
             dim=2,
         )
         rows = rows.gather(1, parents)
-        going = scores > scores[:, :1] - margin if margin < math.inf else scores > IMPOSSIBLE / 2
+        ended = top[:, :num_beams].masked_fill(~over[:, :num_beams], IMPOSSIBLE)
+        best_ended = best_ended.maximum(ended.amax(1, keepdim=True))
+        going = scores > best_ended.maximum(scores[:, :1]) - margin
         going &= scores > IMPOSSIBLE / 2
         kept = []
         for row, place in enumerate(places):
             known = done[place] = sorted(done[place], key=lambda h: -h.score)[:num_beams]
             is_done = len(known) == num_beams or length >= limits[row] or not going[row].any()
-            if len(known) >= num_wanted:
-                open_score = float(scores[row, 0]) / length**length_penalty
-                is_done |= known[num_wanted - 1].score >= open_score
             if is_done:
                 yield place, known
             else:
@@ -180,8 +176,9 @@ def beam_search(
         if not kept or (stop is not None and stop.is_set()):
             return
         places = [places[row] for row in kept]
-        scores, log_probs, limits, written, going, rows = (
-            x[torch.tensor(kept)] for x in (scores, log_probs, limits, written, going, rows)
+        scores, log_probs, best_ended, limits, written, going, rows = (
+            x[torch.tensor(kept)]
+            for x in (scores, log_probs, best_ended, limits, written, going, rows)
         )
         cache.select(rows[going])
         ids = written[going][:, -1:]

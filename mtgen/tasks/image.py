@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from mtgen.engine import KVCache, LlamaRuntime
+from mtgen.engine.schedule import ROUNDS
 from mtgen.errors import PromptTooLongError
 from mtgen.marks.codes import chosen_levels
 from mtgen.model.autoencoder import Autoencoder, to_levels
@@ -315,12 +316,13 @@ class ImageStream:
                 if step:  # what was drawn since the last preview
                     images = self._finished(tokens, prompts)
                 break
-            tokens = next(rounds)
-            step += 1
-            if step == num_steps:
-                images = self._finished(tokens, prompts)
-            elif step == 1 or step % (-(-num_steps // PREVIEWS)) == 0:
-                images = to_images(tokens, prompts, painters, request.size_px)
+            with self._runtime.turn.of(ROUNDS):
+                tokens = next(rounds)
+                step += 1
+                if step == num_steps:
+                    images = self._finished(tokens, prompts)
+                elif step == 1 or step % (-(-num_steps // PREVIEWS)) == 0:
+                    images = to_images(tokens, prompts, painters, request.size_px)
             if step == 1:
                 first_preview_s = time.perf_counter() - self._started
             left = (time.perf_counter() - began) / step * (num_steps - step)

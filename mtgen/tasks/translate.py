@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import re
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mtgen.engine import LlamaRuntime
@@ -37,6 +39,8 @@ FIRST_BATCH = 4
 WINDOW = 8
 """Batches that are sorted by length together, so that little is padding."""
 CUT_OFF = "Cut off: the translation became too long."
+MARGIN = 1.5
+"""Beams so many nats behind the best are given up: docs/decisions/0011-own-kernels.md."""
 LONGEST = 2.0
 """Tokens of a translation for each of the source, at most, and a few more."""
 
@@ -159,6 +163,7 @@ class Translator:
             results = beam_search(
                 self.runtime, prompts, eos_ids=tokenizer.eos_ids, max_new_tokens=limits,
                 num_beams=max(request.num_beams, 1 + request.num_alternatives),
+                margin=math.inf if request.num_alternatives else MARGIN,
                 length_penalty=request.length_penalty, bonus=self.bonus if marked else None,
                 expert=self.expert, stop=self.stop,
             )  # fmt: skip
@@ -415,14 +420,36 @@ class TranslationStream:
             for first in range(0, len(window), BATCH):
                 yield window[first : first + BATCH]
 
+    def _translated(self, sentences: list[str]) -> Iterator[list[TranslatedSentence]]:
+        """Translations of all sentences, in batches.
+
+        Two batches at a time where requests are computed together: while the beams of one are
+        sorted, those of the other are computed. The first batch goes alone, so as to be shown soon.
+        """
+        batches = self._batches(sentences)
+        translate = functools.partial(self._translator.translate, langs=self.langs)
+        waiting: deque[Future[list[TranslatedSentence]]] = deque()
+        at_once = 1
+        with ThreadPoolExecutor(2) as pool:
+            try:
+                while True:
+                    if not self._stopped.is_set():
+                        for batch in itertools.islice(batches, at_once - len(waiting)):
+                            waiting.append(pool.submit(translate, batch))
+                    if not waiting:
+                        return
+                    yield waiting.popleft().result()
+                    at_once = 2 if self._translator.runtime.is_native else 1
+            except BaseException:  # nobody reads on
+                self._stopped.set()
+                raise
+
     def _run(self) -> Iterator[TranslationProgress]:
         places = [] if self.notes else [s.text for p in self.parts for s in p if s.translate]
         known = self._known
         first_s = 0.0
-        for batch in self._batches(list(dict.fromkeys(places))):
-            if self._stopped.is_set():
-                break
-            for result in self._translator.translate(batch, self.langs):
+        for results in self._translated(list(dict.fromkeys(places))):
+            for result in results:
                 if result.done:
                     known[result.source] = result
             first_s = first_s or time.perf_counter() - self._started

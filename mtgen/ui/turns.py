@@ -11,7 +11,7 @@ import gradio as gr
 
 from mtgen.errors import MtgenError
 
-PARALLEL = 2
+PARALLEL = 8
 """Turns computed at once, whatever the tab; the others queue and see their position."""
 
 AS_MEASURED = " · marked with the published key, as in the evals"
