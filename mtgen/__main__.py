@@ -47,18 +47,20 @@ def build_parser() -> argparse.ArgumentParser:
     bench = commands.add_parser(
         "bench",
         help="measure speed",
-        description="Measures speed and memory beside transformers, interleaved in one run.",
+        description="Measures speed and memory beside others, interleaved in one run: "
+        "transformers, and llama.cpp and CTranslate2 where requirements-bench.txt is installed.",
     )
     bench.add_argument(
-        "--task", choices=("text", "translate"), default="text", help="what to measure"
-    )
+        "--task", choices=("text", "translate", "image", "start"), action="append",
+        help="what to measure; may be repeated; all unless given",
+    )  # fmt: skip
     bench.add_argument("--rounds", type=int, default=5, help="rounds; medians are reported")
     bench.add_argument("--tokens", type=int, default=64, help="text: new tokens a round")
     bench.add_argument(
         "--sentences", type=int, default=200, help="translate: sentences in batches, up to 1000"
     )
     bench.add_argument(
-        "--weights", metavar="PATH", help="translate: folder of the expert, not this release's"
+        "--weights", metavar="PATH", help="folder of the experts, not this release's"
     )
     bench.add_argument("--json", action="store_true", help="one JSON object on standard output")
     bench.set_defaults(run=run_bench)
@@ -472,21 +474,16 @@ def targets(out: Path | None, generation: ImageGeneration) -> list[Path]:
 
 
 def run_bench(options: argparse.Namespace) -> None:
-    if options.task == "translate":
-        from mtgen.engine import bench_translation as module
+    from mtgen.engine.bench import TASKS, bench, table
 
-        result = module.bench_translation(
-            options.trunk, weights=options.weights, rounds=options.rounds,
-            num_sentences=options.sentences,
-        )  # fmt: skip
-    else:
-        from mtgen.engine import bench as module
-
-        result = module.bench(options.trunk, rounds=options.rounds, num_tokens=options.tokens)
+    result = bench(
+        options.trunk, weights=options.weights, tasks=options.task or TASKS,
+        rounds=options.rounds, num_tokens=options.tokens, num_sentences=options.sentences,
+    )  # fmt: skip
     if options.json:
         print_json(result)
     else:
-        print(module.table(result))
+        print(table(result))
 
 
 def run_export(options: argparse.Namespace) -> None:

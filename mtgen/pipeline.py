@@ -15,8 +15,8 @@ from PIL.Image import Image
 from torch import Tensor
 
 from mtgen.engine import LlamaRuntime
-from mtgen.engine.native import quantise_linears
 from mtgen.engine.linear import Updates
+from mtgen.engine.native import quantise_linears
 from mtgen.engine.runtime import PREFILL_CHUNK, release_free_memory, use_all_cores
 from mtgen.errors import (
     ConfigError,

@@ -1,170 +1,375 @@
-"""`python -m mtgen bench`: our speed beside `transformers`' own, measured in one run.
+"""`python -m mtgen bench`: our speed beside others' and beside what the machine can do.
 
-Rounds are interleaved, so that a machine which slows down slows all contestants down, and
-medians are reported. Every contestant runs the same weights, greedily, from the same prompt.
+All contestants are measured in one process, in turns, so that a machine which slows down slows all
+of them down, and medians are reported. A yardstick that is not installed is left out.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from tqdm import trange
+from tqdm import tqdm
 
-from mtgen.engine.linear import Checkpoint
-from mtgen.engine.runtime import LlamaRuntime, Runtime, release_free_memory, use_all_cores
-from mtgen.errors import ConfigError
-from mtgen.model.tokenizer import ChatTokenizer
-from mtgen.model.trunk import find_trunk
-from mtgen.requests import Message, check_number
+from mtgen.engine import yardsticks
+from mtgen.engine.runtime import Runtime, use_all_cores
+from mtgen.engine.yardsticks import Run
+from mtgen.errors import SettingError
+from mtgen.model.tokenizer import translation_prompt
+from mtgen.pipeline import Pipeline
+from mtgen.requests import Message, TextRequest, check_number
 
 PROMPT = "Explain in a few paragraphs how a lighthouse helps ships at night."
+LONG_PROMPT = " ".join(
+    f"Point {n}: the keeper wrote down the wind, the sea and every ship that passed." for n in
+    range(1, 16)
+)  # fmt: skip
+"""Some three hundred tokens."""
+PICTURE = "a red apple on a table"
+STREAMS = 8
+SOURCE, TARGET = "en", "de"
+PARTS = (
+    ("The old gardener", "My younger sister", "Our new neighbour", "The tired doctor",
+     "A friendly waiter"),
+    ("carried", "found", "repaired", "sold", "painted"),
+    ("a small table", "two wooden chairs", "the blue bicycle", "an old clock"),
+    ("in the kitchen", "near the station", "behind the house", "at the market",
+     "under the bridge"),
+    ("yesterday evening", "last summer"),
+)  # fmt: skip
+"""Whose combinations are 1,000 sentences of ten to twelve words."""
+TASKS = ("text", "translate", "image", "start")
+OURS = "mtgen"
 
-Run = Callable[[], tuple[float, float]]
-"""Generates once; returns seconds to the first token and seconds for the rest."""
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement of the table."""
+
+    task: str
+    what: str
+    unit: str
+    values: dict[str, float]
+    """By contestant; ours is `mtgen`."""
+    ratios: dict[str, float]
+    """How many times as good ours is, by contestant; medians of ratios within rounds."""
+    floor: float | None = None
+    """Which share ours is of what the machine could do, 0..1."""
 
 
-def ours(runtime: Runtime, prompt: torch.Tensor, num_tokens: int) -> Run:
+def sentences(count: int) -> list[str]:
+    """Different sentences, up to 1,000, no two neighbours alike."""
+    made = [" ".join(parts) + "." for parts in itertools.product(*PARTS)]
+    return [made[n * 337 % len(made)] for n in range(count)]
+
+
+def memory_speed() -> float:
+    """Bytes a second that all threads read together: a sum over more than fits into caches."""
+    data = torch.ones(64 * 2**20)
+    return data.nbytes / min(timed(data.sum) for _ in range(8))
+
+
+def product_speed() -> float:
+    """Multiplications with addition a second, of int8: oneDNN's product of large matrices."""
+    a, b = (torch.ones(2048, 2048, dtype=torch.int8) for _ in range(2))
+    return 2048**3 / min(timed(lambda: torch.ops.aten._int_mm(a, b)) for _ in range(6))
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds that something takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def interleaved(
+    runs: Mapping[str, Callable[[], float]], rounds: int, title: str
+) -> dict[str, list[float]]:
+    """What each contestant gives, round by round, after one round to warm up."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    total = (rounds + 1) * len(runs)
+    with tqdm(total=total, desc=title, disable=None) as bar:
+        for index in range(rounds + 1):
+            for name, run in runs.items():
+                value = run()
+                bar.update()
+                if index:
+                    found[name].append(value)
+    return found
+
+
+def row(
+    task: str, what: str, unit: str, found: Mapping[str, list[float]], *, floor: float | None = None
+) -> Row:
+    """Medians, and ratios in which more is better for us; seconds count the other way round."""
+    ours = found[OURS]
+
+    def ratio(theirs: list[float]) -> float:
+        pairs = zip(ours, theirs, strict=True)
+        return statistics.median(b / a if unit == "s" else a / b for a, b in pairs)
+
+    return Row(
+        task, what, unit, {name: statistics.median(x) for name, x in found.items()},
+        {name: ratio(x) for name, x in found.items() if name != OURS},
+        floor and floor * (1 / statistics.median(ours) if unit == "s" else statistics.median(ours)),
+    )  # fmt: skip
+
+
+def greedy(runtime: Runtime, prompt: list[int], num_tokens: int) -> Run:
     """Greedy decoding with our runtime, never stopping early."""
 
     def once() -> tuple[float, float]:
         started = time.perf_counter()
-        cache = runtime.new_cache(len(prompt) + num_tokens)
-        token = runtime.forward(prompt, cache)[-1].argmax()
+        cache = runtime.new_cache(len(prompt) + num_tokens - 1)
+        tokens = runtime.generate(
+            torch.tensor(prompt), cache, lambda logits: int(logits.argmax()), threading.Event()
+        )
+        next(tokens)
         first = time.perf_counter()
-        for _ in range(num_tokens - 1):
-            token = runtime.forward(token[None], cache)[-1].argmax()
+        for _ in tokens:
+            pass
         return first - started, time.perf_counter() - first
 
     return once
 
 
-def theirs(folder: Path, prompt: torch.Tensor, num_tokens: int) -> Run:
-    """`transformers`' `generate` in float32 on the same, dequantised, weights."""
-    from transformers import AutoConfig, AutoModelForCausalLM
-    from transformers.generation.streamers import BaseStreamer
+def bench_text(pipeline: Pipeline, rounds: int, num_tokens: int, read: float) -> list[Row]:
+    """One stream, its first token, many streams, and what marking costs."""
+    runtime, tokenizer = pipeline.runtime, pipeline.tokenizer
+    prompts = {
+        name: tokenizer.encode_chat([Message(role="user", content=text)])
+        for name, text in (("short", PROMPT), ("long", LONG_PROMPT))
+    }
+    rows = []
+    for name, prompt in prompts.items():
+        makers: dict[str, Run] = {OURS: greedy(runtime, prompt, num_tokens)}
+        if yardsticks.is_installed("llama_cpp"):
+            kept = pipeline.folder.parent
+            makers["llama.cpp"] = yardsticks.llama_cpp(kept, prompt, num_tokens)
+        if name == "short":
+            makers["transformers"] = yardsticks.transformers_float32(
+                pipeline.folder, prompt, num_tokens
+            )
+        firsts: dict[str, list[float]] = {maker: [] for maker in makers}
 
-    config = AutoConfig.from_pretrained(folder)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    state = Checkpoint(folder).state_dict()
-    differ = model.load_state_dict(state, strict=False, assign=True)
-    if differ.unexpected_keys or set(differ.missing_keys) - {"lm_head.weight"}:
-        raise ConfigError(f"transformers reads other weights from {folder}: {differ}")
-    model.tie_weights()
-    model.model.rotary_emb = type(model.model.rotary_emb)(config)  # its buffers were on meta
-    model.eval()
-    generate: Callable[..., Any] = getattr(model, "generate")  # noqa: B009 - mistyped upstream
+        def speed(maker: str, makers: Any = makers, firsts: Any = firsts) -> float:
+            first, rest = makers[maker]()
+            firsts[maker].append(first)
+            return (num_tokens - 1) / rest
 
-    class Clock(BaseStreamer):
-        """Notes the time of every token; the first call brings the prompt."""
+        runs = {maker: (lambda maker=maker, speed=speed: speed(maker)) for maker in makers}
+        found = interleaved(runs, rounds, f"text, {name} prompt")
+        floor = pipeline.runtime.num_weight_bytes / read if pipeline.runtime.is_native else None
+        what = f"decoding after {len(prompt)} tokens"
+        rows.append(row("text", what, "tokens/s", found, floor=floor))
+        firsts = {maker: some[1:] for maker, some in firsts.items()}
+        rows.append(row("text", f"first token after {len(prompt)}", "s", firsts))
 
-        def __init__(self) -> None:
-            self.times: list[float] = []
+    def written(number: int, mark: str = "gumbel") -> int:
+        request = TextRequest(
+            prompt=f"Tell me about the number {number}.", seed=number, max_new_tokens=num_tokens,
+            temperature=0.8, mark=mark,
+        )  # fmt: skip
+        stream = pipeline.text_stream(request)
+        return stream.generation.timings.num_new_tokens
 
-        def put(self, value: torch.Tensor) -> None:
-            self.times.append(time.perf_counter())
+    def pace(count: int, mark: str = "gumbel") -> float:
+        """Tokens a second of all streams together."""
+        with ThreadPoolExecutor(count) as pool:
+            began = time.perf_counter()
+            made = sum(pool.map(lambda n: written(n, mark), range(count)))
+            return made / (time.perf_counter() - began)
 
-        def end(self) -> None:
-            pass
+    found = interleaved(
+        {OURS: lambda: pace(1), "without a mark": lambda: pace(1, "none")}, rounds, "marks"
+    )
+    rows.append(row("text", "sampled and marked", "tokens/s", found))
+    found = interleaved(
+        {OURS: lambda: pace(STREAMS), "one stream": lambda: pace(1)}, rounds, "streams"
+    )
+    rows.append(row("text", f"{STREAMS} streams together", "tokens/s", found))
+    return rows
 
-    def once() -> tuple[float, float]:
-        clock = Clock()
-        started = time.perf_counter()
-        generate(
-            prompt[None],
-            attention_mask=torch.ones_like(prompt[None]),
-            max_new_tokens=num_tokens,
-            min_new_tokens=num_tokens,
-            do_sample=False,
-            pad_token_id=0,
-            streamer=clock,
-        )
-        return clock.times[1] - started, clock.times[-1] - clock.times[1]
 
-    return once
+def bench_translation(pipeline: Pipeline, rounds: int, count: int) -> list[Row]:
+    """One sentence, and many at once."""
+    many = sentences(count)
+    expert, tokenizer = pipeline.translation_expert(), pipeline.tokenizer
+    one = {
+        OURS: lambda: timed(lambda: pipeline.translate(many[0], source=SOURCE, target=TARGET)),
+        "greedy": lambda: timed(
+            lambda: pipeline.translate(many[0], source=SOURCE, target=TARGET, num_beams=1)
+        ),
+    }
+    rows = [row("translate", "one sentence", "s", interleaved(one, rounds, "one sentence"))]
+
+    def ours(**settings: Any) -> float:
+        work = lambda: pipeline.translate_all(many, source=SOURCE, target=TARGET, **settings)  # noqa: E731
+        return len(many) / timed(work)
+
+    runs: dict[str, Callable[[], float]] = {OURS: ours, "greedy": lambda: ours(num_beams=1)}
+    if yardsticks.is_installed("ctranslate2"):
+        once = yardsticks.ctranslate2_int8(pipeline.folder, expert, 4, 32)
+        coded = [tokenizer.encode(text) for text in many]
+        prompts = [translation_prompt(ids, SOURCE, TARGET, tokenizer) for ids in coded]
+        limits = [2 * len(ids) + 12 for ids in coded]
+        ends = sorted(tokenizer.eos_ids)
+        runs["CTranslate2 int8"] = lambda: len(many) / once(prompts, limits, ends)
+    found = interleaved(runs, max(rounds // 2, 1), f"{count} sentences")
+    rows.append(row("translate", f"{count} sentences, 4 beams", "sentences/s", found))
+    return rows
+
+
+def bench_image(pipeline: Pipeline, rounds: int) -> list[Row]:
+    """One picture, its first preview, four pictures."""
+    previews: list[float] = []
+
+    def one() -> float:
+        timings = pipeline.image(PICTURE, seed=1).timings
+        previews.append(timings.first_preview_s)
+        return timings.total_s
+
+    found = interleaved(
+        {OURS: one, "a fourth of four": lambda: pipeline.image(
+            PICTURE, seed=1, num_images=4).timings.total_s / 4},
+        rounds, "pictures",
+    )  # fmt: skip
+    return [
+        row("image", "one picture of 256 px", "s", found),
+        row("image", "first preview", "s", {OURS: previews[1:]}),
+    ]
+
+
+def bench_start(pipeline: Pipeline, rounds: int) -> list[Row]:
+    """From the start of a process to the page, and to the first token in the shell."""
+
+    def page() -> float:
+        import socket
+
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        command = [sys.executable, "app.py", "--port", str(port), "--trunk", str(pipeline.folder)]
+        root = Path(__file__).parents[2]
+        began = time.perf_counter()
+        with subprocess.Popen(
+            command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        ) as process:
+            try:
+                while process.poll() is None and time.perf_counter() - began < 60:
+                    try:
+                        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).read()
+                        return time.perf_counter() - began
+                    except OSError:
+                        time.sleep(0.02)
+            finally:
+                process.terminate()
+        raise SettingError("the page did not start; run 'python app.py' to see why")
+
+    def token() -> float:
+        command = [
+            sys.executable, "-m", "mtgen", "text", PROMPT, "--max-new-tokens", "1", "--trunk",
+            str(pipeline.folder),
+        ]  # fmt: skip
+        return timed(lambda: subprocess.run(command, check=True, capture_output=True))
+
+    found = interleaved({OURS: page}, max(rounds // 2, 1), "page")
+    first = interleaved({OURS: token}, max(rounds // 2, 1), "first token")
+    return [
+        row("start", "process to page", "s", found),
+        row("start", "process to first token", "s", first),
+    ]
 
 
 def bench(
-    trunk: str | Path | None = None, *, rounds: int = 5, num_tokens: int = 64
+    trunk: str | Path | None = None,
+    *,
+    weights: str | Path | None = None,
+    tasks: Collection[str] = TASKS,
+    rounds: int = 5,
+    num_tokens: int = 64,
+    num_sentences: int = 200,
 ) -> dict[str, Any]:
     """Measures all contestants.
 
     Args:
         trunk: As in `mtgen.load`.
-        rounds: Interleaved rounds after one warm-up each, 1..100.
+        weights: Folder of the experts; None is this release's.
+        tasks: Of TASKS.
+        rounds: Interleaved rounds after one to warm up, 1..100.
         num_tokens: New tokens a round, 2..1024.
+        num_sentences: Translated in batches, 1..1000.
 
     Returns:
-        JSON-ready; per contestant the median tokens/s and seconds to the first token, its
-        ratio to `transformers`, and our resident memory before anything else was loaded.
+        JSON-ready: the machine, and the fields of each `Row`.
     """
     check_number("rounds", rounds, 1, 100, integer=True)
     check_number("tokens", num_tokens, 2, 1024, integer=True)
+    check_number("sentences", num_sentences, 1, 1000, integer=True)
+    import mtgen
+
     use_all_cores()
-    folder = find_trunk(trunk)
-    started = time.perf_counter()
-    packed = LlamaRuntime(folder, "packed")
-    release_free_memory()
-    load_s = time.perf_counter() - started
-    ids = ChatTokenizer(folder).encode_chat([Message(role="user", content=PROMPT)])
-    prompt = torch.tensor(ids)
-    runs = {"mtgen packed": ours(packed, prompt, num_tokens)}
-    runs["mtgen packed"]()
-    resident_mb = psutil.Process().memory_info().rss / 1e6
-    runs["mtgen float32"] = ours(LlamaRuntime(folder, "float32"), prompt, num_tokens)
-    runs["transformers generate, float32"] = theirs(folder, prompt, num_tokens)
-
-    times: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for index in trange(rounds + 1, desc="rounds", disable=None):
-        for name, once in runs.items():
-            measured = once()
-            if index:  # round 0 warms up
-                times[name].append(measured)
-
-    speeds = {n: [(num_tokens - 1) / rest for _, rest in times[n]] for n in times}
-    yardstick = speeds["transformers generate, float32"]
-    contestants = [
-        {
-            "name": name,
-            "tokens_per_s": statistics.median(speeds[name]),
-            "first_token_s": statistics.median(first for first, _ in times[name]),
-            "times_transformers": statistics.median(
-                mine / other for mine, other in zip(speeds[name], yardstick, strict=True)
-            ),
-        }
-        for name in runs
-    ]
+    began = time.perf_counter()
+    pipeline = mtgen.load(trunk, weights=weights)
+    load_s = time.perf_counter() - began
+    read, products = memory_speed(), product_speed()
+    process, rows, resident = psutil.Process(), [], {}
+    measure = {
+        "image": lambda: bench_image(pipeline, rounds),
+        "translate": lambda: bench_translation(pipeline, rounds, num_sentences),
+        "text": lambda: bench_text(pipeline, rounds, num_tokens, read),
+        "start": lambda: bench_start(pipeline, rounds),
+    }
+    if "image" in tasks:
+        pipeline.image(PICTURE, seed=1)
+    if "translate" in tasks:
+        pipeline.translate(sentences(1)[0], source=SOURCE, target=TARGET)
+    pipeline.text(PROMPT, max_new_tokens=8, seed=1)
+    resident["after the first answer of each"] = process.memory_info().rss / 1e6
+    for task in TASKS:
+        if task in tasks:
+            rows += measure[task]()
     return {
-        "model": packed.config.name,
+        "model": pipeline.model,
         "threads": torch.get_num_threads(),
+        "native": pipeline.runtime.is_native,
         "rounds": rounds,
-        "num_prompt_tokens": len(prompt),
-        "num_new_tokens": num_tokens,
         "load_s": load_s,
-        "resident_mb": resident_mb,
-        "contestants": contestants,
+        "resident_mb": resident,
+        "memory_gb_per_s": read / 1e9,
+        "int8_gmac_per_s": products / 1e9,
+        "rows": [asdict(row) for row in rows],
     }
 
 
 def table(result: dict[str, Any]) -> str:
     """The result for people."""
+    kind = "own kernels" if result["native"] else "torch"
     lines = [
-        f"{result['model']}, {result['threads']} threads, prompt of "
-        f"{result['num_prompt_tokens']} tokens, {result['num_new_tokens']} new, greedy; "
-        f"medians of {result['rounds']} interleaved rounds",
-        f"loaded in {result['load_s']:.1f} s, {result['resident_mb']:.0f} MB resident",
+        f"{result['model']}, {kind}, {result['threads']} threads; medians of {result['rounds']} "
+        "interleaved rounds",
+        f"memory read {result['memory_gb_per_s']:.0f} GB/s, int8 products "
+        f"{result['int8_gmac_per_s']:.0f} GMAC/s",
+        *(f"{size:.0f} MB resident {when}" for when, size in result["resident_mb"].items()),
         "",
-        f"{'':32}  tokens/s  first token  ratio",
     ]
-    lines += [
-        f"{row['name']:32}  {row['tokens_per_s']:8.1f}  {row['first_token_s']:9.3f} s  "
-        f"{row['times_transformers']:4.1f}x"
-        for row in result["contestants"]
-    ]
+    for row in result["rows"]:
+        ours = f"{row['values'][OURS]:.{3 if row['unit'] == 's' else 1}f} {row['unit']}"
+        floor = "" if row["floor"] is None else f"  {row['floor']:.0%} of what memory allows"
+        lines.append(f"{row['task']:9}  {row['what']:32}  {ours:>16}{floor}")
+        for name, ratio in row["ratios"].items():
+            theirs = f"{row['values'][name]:.{3 if row['unit'] == 's' else 1}f} {row['unit']}"
+            lines.append(f"{'':9}    {name:30}  {theirs:>16}  {ratio:4.2f}x")
     return "\n".join(lines)

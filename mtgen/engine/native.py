@@ -359,6 +359,9 @@ class NativeTrunk:
             for name, part in layer.items():
                 setattr(entry, name, part.entry if isinstance(part, Packed) else part.data_ptr())
         self.head_rows = head.entry.rows
+        packed = [head, *(x for layer in layers for x in layer.values() if isinstance(x, Packed))]
+        self.num_bytes = sum(x.tiles.nbytes for x in packed)
+        """Of the weights that a token takes."""
         self.model = Model(
             config.n_layer, config.n_embd, config.n_head, config.n_kv_head, config.head_dim,
             config.n_ff, config.rms_norm_eps, rotations.data_ptr(), norm.data_ptr(), self.entries,

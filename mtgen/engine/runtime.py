@@ -204,6 +204,11 @@ class LlamaRuntime:
         """Whether our own kernels run it."""
         return self.schedule is not None
 
+    @property
+    def num_weight_bytes(self) -> int:
+        """Bytes of weights that our kernels read for a token; 0 where they do not run."""
+        return 0 if self.schedule is None else self.schedule.trunk.num_bytes
+
     def _matrix(
         self, checkpoint: Checkpoint, index: int, *names: str
     ) -> tuple[QuantisedMatrix, Tensor | None]:

@@ -98,8 +98,8 @@ def beam_search(
         eos_ids: Tokens that end a hypothesis.
         max_new_tokens: Limit of each prompt.
         num_beams: Hypotheses kept at each step; 1 is greedy.
-        margin: Beams this many nats behind the best of their prompt, which may have ended, are given
-            up (relative threshold pruning, arXiv:1702.01806).
+        margin: Beams this many nats behind the best of their prompt, which may have ended, are
+            given up (relative threshold pruning, arXiv:1702.01806).
         length_penalty: Exponent of the length by which log-probabilities are divided.
         bonus: Preferences that are no part of the model, such as a mark's; none for an end.
         expert: Low-rank updates of each layer.

@@ -94,7 +94,7 @@ def pieces(
     """
     try:
         stream = model.get().text_stream(request, stop=stop)
-        text, shown = "", time.monotonic()
+        text, shown = "", 0.0  # the first word at once
         for piece in stream:
             text += piece
             if time.monotonic() - shown > REFRESH_S:

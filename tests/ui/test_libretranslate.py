@@ -333,8 +333,10 @@ def test_more_than_64_waiting_are_sent_away():
     import threading
     from concurrent.futures import ThreadPoolExecutor
 
-    from mtgen.ui.beside import ApiError, Calls
+    from mtgen.ui.beside import MAX_WAITING, ApiError, Calls
+    from mtgen.ui.turns import PARALLEL
 
+    taken = PARALLEL + MAX_WAITING
     release = threading.Event()
 
     class Listening:
@@ -345,7 +347,7 @@ def test_more_than_64_waiting_are_sent_away():
         calls = Calls()
         jobs = [
             asyncio.create_task(calls.compute(Listening(), lambda _: release.wait(20)))
-            for _ in range(67)
+            for _ in range(taken + 1)
         ]
         await asyncio.sleep(0.3)
         release.set()
@@ -353,7 +355,7 @@ def test_more_than_64_waiting_are_sent_away():
 
     with ThreadPoolExecutor(1) as pool:  # the browser's tests leave a loop running in this one
         results = pool.submit(asyncio.run, all_of_them()).result()
-    assert results.count(True) == 66
+    assert results.count(True) == taken
     [refused] = [result for result in results if isinstance(result, ApiError)]
     assert refused.status == 429
     assert str(refused) == "64 requests are waiting already; try again later"
