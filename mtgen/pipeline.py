@@ -17,7 +17,12 @@ from torch import Tensor
 from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
 from mtgen.engine.native import quantise_linears
-from mtgen.engine.runtime import PREFILL_CHUNK, release_free_memory, use_all_cores
+from mtgen.engine.runtime import (
+    PREFILL_CHUNK,
+    keep_memory_small,
+    release_free_memory,
+    use_all_cores,
+)
 from mtgen.errors import (
     ConfigError,
     EmptyPromptError,
@@ -130,6 +135,7 @@ class Pipeline:
     ) -> Pipeline:
         """See `mtgen.load`."""
         use_all_cores()
+        keep_memory_small()
         folder = find_trunk(trunk, progress=progress)
         pipeline = cls(
             LlamaRuntime(folder, precision), ChatTokenizer(folder), folder,

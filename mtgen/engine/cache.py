@@ -82,8 +82,8 @@ class KVCache:
         self.history[:, self.length :] = torch.arange(len(rows), dtype=torch.int32)[:, None]
 
 
-MOST_KEPT = 48_000_000
-"""Bytes of keys and values that are kept of texts that are over: two thousand tokens."""
+MOST_KEPT = 32_000_000
+"""Bytes of keys and values that are kept of texts that are over: 1,400 tokens."""
 SHORTEST = 16
 """Fewer tokens in common are computed again sooner than they are looked up."""
 

@@ -634,10 +634,10 @@ typedef struct {
 
 #define SECTION 128 /* tokens that are passed over together where the largest is too small */
 #define MOST_TOP 64
+#define TOP_ROWS 64 /* whose logits are held at once */
 
 /* The k likeliest tokens of one row and their log-probabilities. */
-static void likeliest(const job *j, int row, float *maxima) {
-  const float *logits = j->all + (int64_t)row * j->model->head.rows;
+static void likeliest(const job *j, const float *logits, int row, float *maxima) {
   int n = j->vocabulary, sections = (n + SECTION - 1) / SECTION, found = 0, size = 0;
   float most = -INFINITY;
   for (int s = 0; s < sections; s++) {
@@ -723,11 +723,15 @@ static void forward(void *argument, int thread) {
   product head = {&m->head, &j->x, NULL, NULL};
   int n_whole = j->n_wanted - j->n_top;
   multiply(&head, 0, n_whole, STORE, j->logits, m->head.rows, thread);
-  multiply(&head, n_whole, j->n_wanted, STORE, j->all - (int64_t)n_whole * m->head.rows,
-           m->head.rows, thread);
-  barrier();
-  for (int i = share(j->n_top, thread); i < share(j->n_top, thread + 1); i++)
-    likeliest(j, i, j->maxima + (int64_t)thread * (m->head.rows / SECTION + 1));
+  float *maxima = j->maxima + (int64_t)thread * (m->head.rows / SECTION + 1);
+  for (int i = n_whole, n; i < j->n_wanted; i += n) { /* all logits of many rows would be 50 MB */
+    n = j->n_wanted - i < TOP_ROWS ? j->n_wanted - i : TOP_ROWS;
+    multiply(&head, i, i + n, STORE, j->all - (int64_t)i * m->head.rows, m->head.rows, thread);
+    barrier();
+    for (int r = share(n, thread); r < share(n, thread + 1); r++)
+      likeliest(j, j->all + (int64_t)r * m->head.rows, i - n_whole + r, maxima);
+    barrier();
+  }
 }
 
 static void *room(void **at, int64_t bytes) {
@@ -761,7 +765,8 @@ static int64_t lay_out(job *j, void *memory, int threads, int rank, int longest)
   j->n_scores = (int64_t)(m->n_head / m->n_kv_head) * padded(longest);
   j->scores = room(&at, threads * j->n_scores * 4);
   j->offsets = room(&at, threads * j->n_scores * 8);
-  j->all = room(&at, (int64_t)j->n_top * m->head.rows * 4);
+  int n_held = j->n_top < TOP_ROWS ? j->n_top : TOP_ROWS;
+  j->all = room(&at, (int64_t)n_held * m->head.rows * 4);
   j->maxima = room(&at, (int64_t)threads * (m->head.rows / SECTION + 1) * 4);
   j->x = room_for_codes(&at, n, m->n_embd);
   j->wide = room_for_codes(&at, n, m->n_ff > mixed ? m->n_ff : mixed);

@@ -6,6 +6,7 @@ of weights read, so the 4-bit kernel wins; at many rows by arithmetic, so bf16 m
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -158,12 +159,20 @@ class LowRankUpdate:
         self, down: Float[Tensor, "R K"], up: Float[Tensor, "N R"], dtype: torch.dtype
     ) -> None:
         self.down, self.up = down.to(dtype), up.to(dtype)
-        self.few = None
-        self.many: list[PackedLinear] = []
-        if dtype == torch.bfloat16 and bf16_is_fast():
-            self.many = [PackedLinear(self.down), PackedLinear(self.up)]
-        if dtype == torch.bfloat16 and not any(n % INT8_BLOCK for n in down.shape):
-            self.few = [*int8_rows(down), *int8_rows(up)]
+
+    # Made when first used: our own kernels need neither.
+
+    @functools.cached_property
+    def many(self) -> list[PackedLinear]:
+        if self.down.dtype == torch.bfloat16 and bf16_is_fast():
+            return [PackedLinear(self.down), PackedLinear(self.up)]
+        return []
+
+    @functools.cached_property
+    def few(self) -> list[Tensor] | None:
+        if self.down.dtype == torch.bfloat16 and not any(n % INT8_BLOCK for n in self.down.shape):
+            return [*int8_rows(self.down), *int8_rows(self.up)]
+        return None
 
     def added(self, y: Float[Tensor, "T N"], x: Float[Tensor, "T K"]) -> Float[Tensor, "T N"]:
         """`y`, the product of the updated matrix with `x`, with the update."""

@@ -34,6 +34,8 @@ from mtgen.model.config import TrunkConfig
 
 PREFILL_CHUNK = 256
 """Prompt tokens that torch reads in one step."""
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+"""Options of glibc's mallopt (malloc.h)."""
 MANY_STREAMS = 24
 """From so many on, torch's attention of one position each is spelled out."""
 
@@ -431,6 +433,18 @@ def visible(start: int, length: int, padding: Int64[Tensor, " B"] | None) -> Boo
     real = places >= padding[:, None, None, None]
     itself = places == torch.arange(start, end)[:, None]
     return seen & real | itself
+
+
+def keep_memory_small() -> None:
+    """Has glibc give large blocks back at once, and share its heaps among threads.
+
+    By itself it raises the size from which it does so to 32 MB, and keeps a heap for each thread: a
+    page with eight visitors would hold hundreds of megabytes that nothing is in.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if set_option is not None:
+        set_option(M_MMAP_THRESHOLD, 4 * 2**20)
+        set_option(M_ARENA_MAX, 2)
 
 
 def release_free_memory() -> None:

@@ -9,7 +9,7 @@ from mtgen.engine.bench import row, sentences, table
 
 
 def test_more_tokens_and_fewer_seconds_are_better():
-    faster = row("text", "x", "tokens/s", {"mtgen": [200, 210, 190], "other": [100, 105, 95]})
+    faster = row("text", "x", "tokens/s", {"mtgen": [200.0, 210.0, 190.0], "other": [100.0, 105.0, 95.0]})
     assert faster.values == {"mtgen": 200, "other": 100}
     assert faster.ratios == {"other": 2}
     sooner = row("text", "x", "s", {"mtgen": [0.1, 0.2], "other": [0.2, 0.4]})
@@ -23,9 +23,7 @@ def test_the_share_of_the_floor_is_bytes_over_bandwidth():
 def test_a_thousand_sentences_are_different_and_of_ten_to_twelve_words():
     made = sentences(1000)
     assert len(set(made)) == 1000
-    assert {len(text.split()) for text in made} == {10, 11, 12} or all(
-        9 <= len(text.split()) <= 12 for text in made
-    )
+    assert {len(text.split()) for text in made} <= {10, 11, 12}
 
 
 def test_one_task_is_measured_and_told_on_a_tiny_trunk(tiny_trunk, monkeypatch):

@@ -19,7 +19,7 @@ VARIANTS = {
     "untied llama": ("llama", {"tie_word_embeddings": False}),
     "one head a group": ("llama", {"num_key_value_heads": 4}),
     "three heads of 64 a group": (
-        "llama", {"num_attention_heads": 6, "head_dim": 64, "rope_theta": 1e5},
+        "llama", {"num_attention_heads": 6, "hidden_size": 96, "head_dim": 64, "rope_theta": 1e5},
     ),
     "qwen2, biased": ("qwen2", {}),
 }  # fmt: skip
