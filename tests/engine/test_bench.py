@@ -9,7 +9,9 @@ from mtgen.engine.bench import row, sentences, table
 
 
 def test_more_tokens_and_fewer_seconds_are_better():
-    faster = row("text", "x", "tokens/s", {"mtgen": [200.0, 210.0, 190.0], "other": [100.0, 105.0, 95.0]})
+    faster = row(
+        "text", "x", "tokens/s", {"mtgen": [200.0, 210.0, 190.0], "other": [100.0, 105.0, 95.0]}
+    )
     assert faster.values == {"mtgen": 200, "other": 100}
     assert faster.ratios == {"other": 2}
     sooner = row("text", "x", "s", {"mtgen": [0.1, 0.2], "other": [0.2, 0.4]})

@@ -99,7 +99,7 @@ def test_bench_shows_many_times_transformers_and_many_streams_at_once(shell):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    rows = {row["what"].split(" after")[0]: row for row in result["rows"]}
+    rows = {row["what"].split(" after")[0]: row for row in reversed(result["rows"])}
     times = 8 if native.library() is not None else 1.6
     assert rows["decoding"]["ratios"]["transformers"] > times
     assert max(result["resident_mb"].values()) < 1000

@@ -9,6 +9,8 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Page, expect
 
+from mtgen.ui.turns import PARALLEL
+
 pytestmark = pytest.mark.browser
 
 ANSWER = "#chat .bot.message"
@@ -230,9 +232,9 @@ def test_a_waiting_user_sees_the_place_in_the_queue(page, server):
         Client(server.url, verbose=False).submit(
             "Tell me a very long story.", max_new_tokens=2000, temperature=1.2, api_name="/text"
         )
-        for _ in range(3)
+        for _ in range(PARALLEL + 1)
     ]
-    for job in busy[:2]:
+    for job in busy[:PARALLEL]:
         next(iter(job))
     settings(page, max_new_tokens=3)
     send(page, "Hi")
