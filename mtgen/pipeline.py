@@ -16,13 +16,9 @@ from torch import Tensor
 
 from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
+from mtgen.engine.memory import keep_memory_small, release_free_memory
 from mtgen.engine.native import quantise_linears
-from mtgen.engine.runtime import (
-    PREFILL_CHUNK,
-    keep_memory_small,
-    release_free_memory,
-    use_all_cores,
-)
+from mtgen.engine.runtime import PREFILL_CHUNK, use_all_cores
 from mtgen.errors import (
     ConfigError,
     EmptyPromptError,

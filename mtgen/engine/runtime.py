@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Generator, Sequence
@@ -34,8 +33,6 @@ from mtgen.model.config import TrunkConfig
 
 PREFILL_CHUNK = 256
 """Prompt tokens that torch reads in one step."""
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
-"""Options of glibc's mallopt (malloc.h)."""
 MANY_STREAMS = 24
 """From so many on, torch's attention of one position each is spelled out."""
 
@@ -433,25 +430,6 @@ def visible(start: int, length: int, padding: Int64[Tensor, " B"] | None) -> Boo
     real = places >= padding[:, None, None, None]
     itself = places == torch.arange(start, end)[:, None]
     return seen & real | itself
-
-
-def keep_memory_small() -> None:
-    """Has glibc give large blocks back at once, and share its heaps among threads.
-
-    By itself it raises the size from which it does so to 32 MB, and keeps a heap for each thread: a
-    page with eight visitors would hold hundreds of megabytes that nothing is in.
-    """
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if set_option is not None:
-        set_option(M_MMAP_THRESHOLD, 4 * 2**20)
-        set_option(M_ARENA_MAX, 2)
-
-
-def release_free_memory() -> None:
-    """Returns what loading used for a moment to the system: 150 MB that glibc would keep."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
 
 
 def usable_cores() -> int:

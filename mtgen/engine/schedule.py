@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mtgen.engine.cache import KVCache
 from mtgen.engine.linear import Updates
+from mtgen.engine.memory import release_free_memory
 from mtgen.engine.native import Found, NativeExpert, NativeTrunk, Part, Rows
 
 STEPS = "steps"
@@ -36,6 +37,8 @@ AHEAD = 16
 """Tokens of a text that are computed before anybody reads them."""
 IDLE_S = 2.0
 """After which the thread that computes ends."""
+RELEASE_S = 20.0
+"""Seconds of work after which memory that is free goes back to the system."""
 FIRST = np.zeros(1, np.int32)
 """Of a single row, that one."""
 
@@ -230,6 +233,7 @@ class Schedule:
         self._turn = turn
         self._jobs: list[Job] = []
         self._owed_s, self._last_batch = 0.0, 0.0
+        self._released = time.monotonic()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
@@ -327,6 +331,9 @@ class Schedule:
             over = [(job, None) for job in ready if job.is_over]  # stopped, or not read any more
             if going := [job for job in ready if not job.is_over]:
                 parts, began = self._parts(going), time.monotonic()
+                if began - self._released > RELEASE_S:
+                    self._released = began
+                    release_free_memory()
                 over += self._compute(parts)
                 self._account(parts, time.monotonic() - began)
             self._end(over)
