@@ -108,8 +108,9 @@ class Prefixes:
         Returns:
             Positions that were filled.
         """
+        wanted = tuple(ids[:-1])
         with self._lock:
-            found = [len(os.path.commonprefix([kept, tuple(ids[:-1])])) for kept, _ in self._kept]
+            found = [len(os.path.commonprefix([kept, wanted])) for kept, _ in self._kept]
             if not found or max(found) < SHORTEST:
                 return 0
             best = found.index(max(found))

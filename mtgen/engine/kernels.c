@@ -638,7 +638,7 @@ typedef struct {
 
 /* The k likeliest tokens of one row and their log-probabilities. */
 static void likeliest(const job *j, const float *logits, int row, float *maxima) {
-  int n = j->vocabulary, sections = (n + SECTION - 1) / SECTION, found = 0, size = 0;
+  int n = j->vocabulary, sections = (n + SECTION - 1) / SECTION, found = 0;
   float most = -INFINITY;
   for (int s = 0; s < sections; s++) {
     maxima[s] = -INFINITY;
@@ -664,12 +664,11 @@ static void likeliest(const job *j, const float *logits, int row, float *maxima)
       int at = found < j->k ? found++ : j->k - 1; /* ties go to the smaller id */
       for (; at && top[at - 1].logit < logits[i]; at--) top[at] = top[at - 1];
       top[at] = (candidate){logits[i], i};
-      size = found;
       if (found == j->k) least = top[j->k - 1].logit;
     }
   }
   float log_total = most + (float)log(total);
-  for (int i = 0; i < size; i++) {
+  for (int i = 0; i < found; i++) {
     j->log_probs[(int64_t)row * j->k + i] = top[i].logit - log_total;
     j->ids[(int64_t)row * j->k + i] = top[i].id;
   }

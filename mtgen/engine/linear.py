@@ -19,6 +19,17 @@ from torch import Tensor
 
 from mtgen.errors import CorruptedFileError
 
+MATRICES = ("qkv", "out", "gate_up", "down")
+"""The matrices of one layer, Q with K and V and gate with up stacked."""
+PARTS = {
+    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    "out": ("self_attn.o_proj",),
+    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
+    "down": ("mlp.down_proj",),
+}
+"""What is stacked, by its names in a checkpoint."""
+ROTATED = PARTS["qkv"][:2]
+
 GROUP = 32
 """Columns that share a scale in a 4-bit matrix."""
 

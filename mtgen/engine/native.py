@@ -27,7 +27,7 @@ from jaxtyping import Float, Float64, Int32, Int64, UInt8
 from torch import Tensor
 
 from mtgen.engine.cache import KVCache
-from mtgen.engine.linear import GROUP, LowRankUpdate, QuantisedMatrix, Updates
+from mtgen.engine.linear import GROUP, MATRICES, LowRankUpdate, QuantisedMatrix, Updates
 from mtgen.model.config import TrunkConfig
 from mtgen.model.trunk import cache_dir
 
@@ -81,9 +81,6 @@ class Update(Structure):
     _fields_ = (("down", Matrix), ("up", Matrix))
 
 
-MATRICES = ("qkv", "out", "gate_up", "down")
-
-
 class LayerUpdates(Structure):
     """`updates` of kernels.c."""
 
@@ -117,7 +114,7 @@ def compiled(folder: Path) -> Path | None:
         return path
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
-        log.info("no C compiler was found: the trunk runs in torch, at about half the speed")
+        log.info("no C compiler was found: the trunk runs in torch, at a third of the speed")
         return None
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as place:
@@ -223,7 +220,6 @@ class Packed:
 
     def __init__(self, matrix: QuantisedMatrix, bias: Tensor | None = None) -> None:
         self.tiles = tiles(matrix)
-        self.n_rows = matrix.n_rows
         self.bias = None if bias is None else bias.float().contiguous()
         panels, blocks, size = self.tiles.shape
         self.entry = Matrix(
@@ -321,7 +317,7 @@ class Part:
 
 
 MOST_LIKELY = 64
-"""The largest k."""
+"""The largest k: `MOST_TOP` of kernels.c."""
 
 Found = tuple[Float[Tensor, "R V"], Int64[Tensor, "R V"] | None]
 """Logits; or the log-probabilities of the likeliest tokens, and which these are."""

@@ -20,6 +20,8 @@ from torch import Tensor
 from mtgen.engine import native
 from mtgen.engine.cache import KVCache, Prefixes
 from mtgen.engine.linear import (
+    PARTS,
+    ROTATED,
     Checkpoint,
     Int8Head,
     Linear,
@@ -124,16 +126,6 @@ class Layer:
     down: Linear
 
 
-Q, K, V = (f"self_attn.{name}_proj" for name in "qkv")
-FUSED = {
-    "qkv": (Q, K, V),
-    "out": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-"""Matrices of a layer, by the names in a checkpoint of what they are made of."""
-
-
 def pairs_from_halves(n_rows: int, head_dim: int) -> Int64[Tensor, " N"]:
     """Row order that puts the two partners of each rotation side by side.
 
@@ -191,10 +183,10 @@ class LlamaRuntime:
             return
         self.embedding, self.norm = embedding, norm
         self.layers = [self._load_layer(checkpoint, i) for i in range(config.n_layer)]
-        self.head: Linear = pack(head, None, precision)
         if precision == "packed":
-            self.head = Int8Head(head)
+            self.head: Linear = Int8Head(head)
         else:
+            self.head = pack(head, None, precision)
             self.embedding = QuantisedMatrix({"weight": embedding.dense()})
         self.cache_dtype = self.layers[0].qkv.dtype
 
@@ -220,7 +212,7 @@ class LlamaRuntime:
             full = f"model.layers.{index}.{name}"
             matrix = checkpoint.matrix(full)
             order = torch.arange(matrix.n_rows)
-            if name in (Q, K):
+            if name in ROTATED:
                 order = pairs_from_halves(matrix.n_rows, self.config.head_dim)
             matrices.append(matrix.rows(order))
             if checkpoint.has(f"{full}.bias"):
@@ -239,7 +231,7 @@ class LlamaRuntime:
         norms = self._norms(checkpoint, index)
         linears = {
             name: pack(*self._matrix(checkpoint, index, *parts), self.precision)
-            for name, parts in FUSED.items()
+            for name, parts in PARTS.items()
         }
         return Layer(attn_norm=norms["attn_norm"], ffn_norm=norms["ffn_norm"], **linears)
 
@@ -247,7 +239,7 @@ class LlamaRuntime:
         self, checkpoint: Checkpoint, index: int
     ) -> dict[str, native.Packed | Tensor]:
         layer: dict[str, native.Packed | Tensor] = dict(self._norms(checkpoint, index))
-        for name, parts in FUSED.items():
+        for name, parts in PARTS.items():
             matrix, bias = self._matrix(checkpoint, index, *parts)
             if name == "gate_up":
                 matrix = matrix.rows(native.interleaved(self.config.n_ff))
@@ -289,7 +281,7 @@ class LlamaRuntime:
     ) -> tuple[Float[Tensor, "B k"], Int64[Tensor, "B k"]]:
         """See `Runtime.likeliest`."""
         check_room(cache, ids.shape[-1])
-        if self.schedule is not None:
+        if self.schedule is not None and k <= native.MOST_LIKELY:
             return self.schedule.likeliest(ids, cache, k, expert)
         logits = self.forward(ids, cache, expert=expert)[:, -1]
         # the best of each row first: a sum over all of them would take as long as half the trunk

@@ -26,7 +26,7 @@ STEPS = "steps"
 ROUNDS = "rounds"
 """Work of the image expert."""
 PATIENCE_S = 0.003
-"""How long a computation waits for the requests that took part in the one before."""
+"""How long a kind of work that has had more time waits for the other to come again."""
 AWAY_S = 0.1
 """Whoever did not compute for so long has no claim on the time that passed."""
 MOST_ROWS = 256

@@ -19,21 +19,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mtgen.engine.linear import Checkpoint
+from mtgen.engine.linear import MATRICES, PARTS, ROTATED, Checkpoint
 from mtgen.engine.runtime import pairs_from_halves
 from mtgen.errors import CacheWriteError, ConfigError
 from mtgen.model.config import TrunkConfig
 
-MATRICES = ("qkv", "out", "gate_up", "down")
-"""The matrices of one layer, Q with K and V and gate with up stacked."""
-PARTS = {
-    "qkv": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-    "out": ("self_attn.o_proj",),
-    "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
-    "down": ("mlp.down_proj",),
-}
-"""What is stacked, by its names in a checkpoint."""
-ROTATED = PARTS["qkv"][:2]
 COMPANIONS = ("config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json")
 """Files of a checkpoint folder beside its weights."""
 

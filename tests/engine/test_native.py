@@ -105,12 +105,13 @@ def test_rows_that_go_on_from_others_read_what_these_have_read(runtime):
 def test_the_likeliest_tokens_are_those_of_all_logits(runtime):
     ids = torch.randint(0, runtime.config.vocab_size, (4, 6))
     logits = runtime.forward(ids, runtime.new_cache(6, torch.zeros(4, dtype=torch.int64)))[:, -1]
-    log_probs, tokens = runtime.likeliest(
-        ids, runtime.new_cache(6, torch.zeros(4, dtype=torch.int64)), 9
-    )
-    wanted = logits.log_softmax(-1).topk(9)
-    assert torch.equal(tokens, wanted.indices)
-    assert torch.allclose(log_probs, wanted.values, atol=1e-5)
+    for k in (9, native.MOST_LIKELY, native.MOST_LIKELY + 5):
+        log_probs, tokens = runtime.likeliest(
+            ids, runtime.new_cache(6, torch.zeros(4, dtype=torch.int64)), k
+        )
+        wanted = logits.log_softmax(-1).topk(k)
+        assert torch.equal(tokens, wanted.indices)
+        assert torch.allclose(log_probs, wanted.values, atol=1e-5)
 
 
 @pytest.mark.parametrize("rank", [4, 32, 40])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
 
-from mtgen.engine import LlamaRuntime
+from mtgen.engine import LlamaRuntime, native
 from mtgen.engine.linear import FEW_ROWS, Int4Linear, Int8Head, LowRankUpdate, QuantisedMatrix
 from mtgen.errors import ConfigError, CorruptedFileError, SettingError
 from tests.conftest import save_tiny
@@ -130,3 +131,12 @@ def test_a_truncated_weight_file_is_one_sentence(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CorruptedFileError, match="not a readable safetensors file"):
         LlamaRuntime(tmp_path)
+
+
+@pytest.mark.skipif(
+    "avx2" not in native.cpu_features() or not any(map(shutil.which, native.COMPILERS)),
+    reason="no compiler, or no AVX2",
+)
+def test_our_kernels_run_wherever_they_can(tiny_trunk):
+    """Else the tests of the kernels would be skipped where these do not compile."""
+    assert LlamaRuntime(tiny_trunk).is_native
