@@ -13,7 +13,7 @@ from mtgen.ui.turns import PARALLEL
 
 pytestmark = pytest.mark.browser
 
-ANSWER = "#chat .bot.message"
+ANSWER = "#chat .bot.message:not([aria-label='Loading response'])"
 QUESTION = "#chat .user.message"
 
 
