@@ -48,6 +48,8 @@ class KVCache:
         self.capacity = capacity
         self.length = 0
         """Positions filled so far."""
+        self.known = 0
+        """How many positions of each stream, after its padding, `begin_alike` has filled."""
 
     @property
     def batch(self) -> int:
@@ -66,6 +68,17 @@ class KVCache:
             return self.data[layer, :, : self.batch, :, :length]
         streams, places = self.history[:, :length].long(), torch.arange(length)
         return self.data[layer].transpose(2, 3)[:, streams, places].transpose(2, 3)
+
+    def begin_alike(self, known: KVCache) -> None:
+        """Fills in what all streams begin with.
+
+        Args:
+            known: Of one stream that is full, without padding.
+        """
+        assert self.padding is not None
+        self.known = known.length
+        for stream, first in enumerate(self.padding.tolist()):
+            self.data[:, :, stream, :, first : first + self.known] = known.data[:, :, 0]
 
     def select(self, rows: Int64[Tensor, " N"]) -> None:
         """Goes on with these rows, in this order.

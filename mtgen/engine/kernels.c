@@ -1,15 +1,18 @@
 /* The trunk's forward pass on a CPU with AVX2 or AVX-512, for `mtgen.engine.native`.
 
-Weights are 4-bit or 8-bit blocks of 32 columns, as the checkpoint stores them; activations are
-rounded to int8, 32 columns a scale, before each product (as ggml does, docs of ggml-org/ggml), and
-everything else is float32. What a row gives depends on its own stream alone: whatever else is
+Weights are blocks of 32 columns, of 4 bits or 8, and up to MOST_SPAN blocks of 8 bits share a
+scale. Activations are rounded to int8 before each product, 32 columns a scale (as ggml does, docs
+of ggml-org/ggml); everything else is float32. Where blocks of weights share a scale, those of
+activations differ by powers of two: sums of products stay whole numbers until all are added, and
+half of the work beside the products is saved. What a row gives depends on its own stream alone: whatever else is
 computed in the same call, and however a prompt is cut into calls, its sums are made of the same
 terms in the same order. `docs/decisions/0011-own-kernels.md` has the measurements.
 
 A tile is 16 outputs by 32 columns. Four bits: byte `4 n + i` of the 64-byte word j holds column
 4 j + i of output n in its low half and column 16 + 4 j + i in its high half; then 16 float16
 scales and 16 minima. Eight bits: byte `4 n + i` of word j is column 4 j + i of output n, plus 128;
-then 16 scales. Tiles of the same outputs lie one after the other. */
+then, behind the last block that shares them, 16 scales. Tiles of the same outputs lie one after the
+other. */
 
 #if !defined(__AVX2__) || !defined(__FMA__) || !defined(__F16C__)
 #error "this CPU lacks AVX2, FMA or F16C"
@@ -27,7 +30,9 @@ then 16 scales. Tiles of the same outputs lie one after the other. */
 #define LANES 16
 #define BLOCK 32
 #define TILE4 320
-#define TILE8 544
+#define WORDS8 512 /* a tile of 8 bits, without scales */
+#define SCALES 32
+#define MOST_SPAN 8
 #define MAX_THREADS 64
 #define MAX_GROUP 16 /* query heads that share a key head */
 #define MAX_HEAD 16  /* vectors of a head */
@@ -37,7 +42,8 @@ then 16 scales. Tiles of the same outputs lie one after the other. */
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VNNI__)
 
-#define ROWS 8 /* that are multiplied with a tile at once: what fits into registers */
+#define ROWS 6   /* that are multiplied with tiles at once: what fits into registers, ... */
+#define PANELS 2 /* ... of so many tiles: a load of four columns of a row serves all of them */
 typedef __m512 vec;
 typedef __m512i ivec;
 
@@ -79,11 +85,14 @@ INLINE ivec i_high(ivec x) { return i_low(_mm512_srli_epi16(x, 4)); }
 /* Adds to each lane the products of its four bytes, 0..255, with four of x, -127..127. */
 INLINE ivec i_dot4(ivec sum, ivec w, int32_t x) { return _mm512_dpbusd_epi32(sum, w, i_set(x)); }
 INLINE ivec i_dot8(ivec sum, ivec w, int32_t x) { return i_dot4(sum, w, x); }
+INLINE ivec i_add(ivec a, ivec b) { return _mm512_add_epi32(a, b); }
+INLINE ivec i_shift(ivec x, int32_t bits) { return _mm512_sllv_epi32(x, i_set(bits)); }
 #define OFFSET8 128 /* of the bytes that i_dot8 multiplies */
 
 #else
 
 #define ROWS 2
+#define PANELS 1
 typedef struct { __m256 a, b; } vec;
 typedef struct { __m256i a, b; } ivec;
 
@@ -169,6 +178,13 @@ INLINE __m256i dot8_half(__m256i sum, __m256i w, __m256i x) {
 INLINE ivec i_dot8(ivec sum, ivec w, int32_t x) {
   __m256i four = _mm256_set1_epi32(x);
   return (ivec){dot8_half(sum.a, w.a, four), dot8_half(sum.b, w.b, four)};
+}
+INLINE ivec i_add(ivec x, ivec y) {
+  return (ivec){_mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b)};
+}
+INLINE ivec i_shift(ivec x, int32_t bits) {
+  __m256i by = _mm256_set1_epi32(bits);
+  return (ivec){_mm256_sllv_epi32(x.a, by), _mm256_sllv_epi32(x.b, by)};
 }
 #define OFFSET8 0
 
@@ -285,14 +301,16 @@ typedef struct {
   const uint8_t *tiles;
   const float *bias; /* or NULL */
   int32_t rows, columns, bits;
+  int32_t span; /* blocks that share a scale; 1 for 4 bits */
 } matrix;
 
 /* Rows in int8, 32 columns after each other, of each the ROWS rows that are multiplied at once. */
 typedef struct {
   int8_t *codes;
-  float *scales;    /* of every 32 columns */
+  float *scales;    /* of every 32 columns; of a span, that of its first */
   float *sums;      /* what a minimum of 1 gives for them */
   int32_t *offsets; /* what OFFSET8 adds to their products, to be taken away */
+  int32_t *shifts;  /* their scale is the span's, so many times doubled */
   int blocks;       /* of a row */
 } codes;
 
@@ -300,129 +318,248 @@ INLINE int64_t place_of_block(const codes *x, int row, int block) {
   return ((int64_t)(row / ROWS) * x->blocks + block) * ROWS + row % ROWS;
 }
 
-static void encode(const float *x, const codes *to, int row) {
-  for (int b = 0; b < to->blocks; b++, x += BLOCK) {
-    int64_t place = place_of_block(to, row, b);
-    int8_t *q = to->codes + place * BLOCK;
-    vec low = v_load(x), high = v_load(x + LANES);
-    float most = v_most(v_max(v_abs(low), v_abs(high)));
-    vec inverse = v_set(most > 0 ? 127.0f / most : 0.0f);
-    low = v_round(v_mul(low, inverse));
-    high = v_round(v_mul(high, inverse));
-    v_bytes(q, low);
-    v_bytes(q + LANES, high);
-    float total = v_sum(v_add(low, high));
-    to->offsets[place] = -OFFSET8 * (int32_t)total;
-    to->scales[place] = most / 127.0f;
-    to->sums[place] = to->scales[place] * total;
+/* Rounds 32 columns to whole numbers of `scale`. */
+INLINE void encode_block(const float *x, const codes *to, int64_t place, float inverse, float scale) {
+  vec low = v_round(v_mul(v_load(x), v_set(inverse)));
+  vec high = v_round(v_mul(v_load(x + LANES), v_set(inverse)));
+  v_bytes(to->codes + place * BLOCK, low);
+  v_bytes(to->codes + place * BLOCK + LANES, high);
+  float total = v_sum(v_add(low, high));
+  to->offsets[place] = -OFFSET8 * (int32_t)total;
+  to->scales[place] = scale;
+  to->sums[place] = scale * total;
+}
+
+INLINE float largest(const float *x) {
+  return v_most(v_max(v_abs(v_load(x)), v_abs(v_load(x + LANES))));
+}
+
+#define MOST_SHIFT 7
+
+/* Rounds a row for products with matrices of which `span` blocks share a scale. */
+static void encode(const float *x, const codes *to, int row, int span) {
+  for (int b = 0; b < to->blocks; b += span, x += span * BLOCK) {
+    if (span == 1) {
+      float most = largest(x);
+      encode_block(
+          x, to, place_of_block(to, row, b), most > 0 ? 127.0f / most : 0.0f, most / 127.0f);
+      continue;
+    }
+    float most[MOST_SPAN], top = 0;
+    for (int i = 0; i < span; i++) {
+      most[i] = largest(x + i * BLOCK);
+      top = most[i] > top ? most[i] : top;
+    }
+    float unit = top / (127.0f * (float)(1 << MOST_SHIFT));
+    float inverse = unit > 0 ? 1.0f / unit : 0.0f;
+    for (int i = 0; i < span; i++) {
+      int64_t place = place_of_block(to, row, b + i);
+      int shift = 0;
+      while (shift < MOST_SHIFT && most[i] * inverse > (float)(127 << shift)) shift++;
+      encode_block(x + i * BLOCK, to, place, inverse / (float)(1 << shift), unit);
+      to->shifts[place] = shift;
+    }
   }
 }
 
 static void normalise_and_encode(
     const float *x, const float *weight, float eps, int width, float *space, const codes *to,
-    int row) {
+    int row, int span) {
   vec sum = v_set(0);
   for (int i = 0; i < width; i += LANES) sum = v_fma(v_load(x + i), v_load(x + i), sum);
   vec scale = v_set(1.0f / sqrtf(v_sum(sum) / (float)width + eps));
   for (int i = 0; i < width; i += LANES)
     v_store(space + i, v_mul(v_mul(v_load(x + i), scale), v_load(weight + i)));
-  encode(space, to, row);
+  encode(space, to, row, span);
 }
 
-/* Adds the products of 16 outputs with n rows to `sum`. */
-INLINE void add_products(
-    const matrix *m, int panel, const codes *x, int row, const int n, const int bits, vec *sum) {
-  const int tile_size = bits == 4 ? TILE4 : TILE8, blocks = x->blocks;
-  const uint8_t *tile = m->tiles + (int64_t)panel * blocks * tile_size;
-  for (int b = 0; b < blocks; b++, tile += tile_size) {
-    ivec words[8];
-    for (int j = 0; j < (bits == 4 ? 4 : 8); j++) words[j] = i_load(tile + 64 * j);
-    vec scale = v_halves(tile + (bits == 4 ? 256 : 512)), least = scale;
-    if (bits == 4) {
-      for (int j = 0; j < 4; j++) {
-        words[j + 4] = i_high(words[j]);
-        words[j] = i_low(words[j]);
-      }
-      least = v_halves(tile + 288);
+typedef struct {
+  const uint8_t *tiles[PANELS];
+} place;
+
+INLINE place panels_from(const matrix *m, int panel, int64_t size) {
+  place at;
+  for (int p = 0; p < PANELS; p++) at.tiles[p] = m->tiles + (panel + p) * size;
+  return at;
+}
+
+/* What a block of columns gives of n rows and `many` panels. */
+INLINE void add_block(
+    const place *at, const codes *x, int64_t first, const int n, const int many, const int bits,
+    ivec *found) {
+  const int8_t *q = x->codes + first * BLOCK;
+#pragma GCC unroll 8
+  for (int r = 0; r < n; r++)
+    for (int p = 0; p < many; p++) found[p * n + r] = i_set(bits == 4 ? 0 : x->offsets[first + r]);
+  const int words = bits == 4 ? 4 : 8;
+#pragma GCC unroll 8
+  for (int j = 0; j < words; j++) {
+    ivec low[PANELS], high[PANELS];
+    for (int p = 0; p < many; p++) {
+      low[p] = i_load(at->tiles[p] + 64 * j);
+      if (bits == 8) continue;
+      high[p] = i_high(low[p]);
+      low[p] = i_low(low[p]);
     }
-    int64_t place = place_of_block(x, row, b);
 #pragma GCC unroll 8
     for (int r = 0; r < n; r++) {
-      const int8_t *q = x->codes + (place + r) * BLOCK;
-      ivec total = i_set(bits == 4 ? 0 : x->offsets[place + r]);
-      for (int j = 0; j < 8; j++) {
-        int32_t four;
-        memcpy(&four, q + 4 * j, 4);
-        total = bits == 4 ? i_dot4(total, words[j], four) : i_dot8(total, words[j], four);
+      int32_t four;
+      memcpy(&four, q + r * BLOCK + 4 * j, 4);
+      for (int p = 0; p < many; p++) {
+        ivec *sum = found + p * n + r;
+        *sum = bits == 4 ? i_dot4(*sum, low[p], four) : i_dot8(*sum, low[p], four);
       }
-      sum[r] = v_fma(v_float(total), v_mul(scale, v_set(x->scales[place + r])), sum[r]);
-      if (bits == 4) sum[r] = v_fma(least, v_set(x->sums[place + r]), sum[r]);
+      if (bits == 8) continue;
+      memcpy(&four, q + r * BLOCK + BLOCK / 2 + 4 * j, 4);
+      for (int p = 0; p < many; p++)
+        found[p * n + r] = i_dot4(found[p * n + r], high[p], four);
     }
   }
 }
 
-/* A product, and what an expert adds to it: the product of `up` with `inner`. */
-typedef struct {
-  const matrix *main;
-  const codes *x;
-  const matrix *up; /* or NULL */
-  const codes *inner;
-} product;
-
-#define TERMS(n, m, x, sum) \
-  ((m)->bits == 4 ? add_products(m, panel, x, row, n, 4, sum) \
-                  : add_products(m, panel, x, row, n, 8, sum))
-#define ROWS_OF(n) \
-  static void panel_of_##n(const product *p, int panel, int row, vec *out) { \
-    vec sum[n]; \
-    for (int r = 0; r < n; r++) \
-      sum[r] = p->main->bias ? v_load(p->main->bias + panel * LANES) : v_set(0); \
-    TERMS(n, p->main, p->x, sum); \
-    if (p->up) TERMS(n, p->up, p->inner, sum); \
-    for (int r = 0; r < n; r++) out[r] = sum[r]; \
+/* Adds the products of n rows with panels of 16 outputs to `sum`. */
+INLINE void add_products4(
+    const matrix *m, int panel, const codes *x, int row, const int n, const int many, vec *sum) {
+  place at = panels_from(m, panel, (int64_t)x->blocks * TILE4);
+  for (int b = 0; b < x->blocks; b++) {
+    ivec found[PANELS * ROWS];
+    int64_t first = place_of_block(x, row, b);
+    add_block(&at, x, first, n, many, 4, found);
+    vec scale[PANELS], least[PANELS];
+    for (int p = 0; p < many; p++) {
+      scale[p] = v_halves(at.tiles[p] + 256);
+      least[p] = v_halves(at.tiles[p] + 288);
+      at.tiles[p] += TILE4;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < n; r++) {
+      vec unit = v_set(x->scales[first + r]), total = v_set(x->sums[first + r]);
+      for (int p = 0; p < many; p++) {
+        vec *to = sum + p * n + r;
+        *to = v_fma(v_float(found[p * n + r]), v_mul(scale[p], unit), *to);
+        *to = v_fma(least[p], total, *to);
+      }
+    }
   }
-ROWS_OF(1)
-ROWS_OF(2)
-#if ROWS == 8
-ROWS_OF(3)
-ROWS_OF(4)
-ROWS_OF(5)
-ROWS_OF(6)
-ROWS_OF(7)
-ROWS_OF(8)
-static void (*const panels_of[])(const product *, int, int, vec *) = {
-    NULL,       panel_of_1, panel_of_2, panel_of_3, panel_of_4,
-    panel_of_5, panel_of_6, panel_of_7, panel_of_8};
+}
+
+INLINE void add_products8(
+    const matrix *m, int panel, const codes *x, int row, const int n, const int many,
+    const int shifted, vec *sum) {
+  const int span = shifted ? m->span : 1;
+  place at = panels_from(m, panel, (int64_t)(x->blocks / span) * (span * WORDS8 + SCALES));
+  for (int b = 0; b < x->blocks; b += span) {
+    ivec total[PANELS * ROWS];
+    for (int i = 0; i < n * many; i++) total[i] = i_set(0);
+    for (int i = 0; i < span; i++) {
+      ivec found[PANELS * ROWS];
+      int64_t first = place_of_block(x, row, b + i);
+      add_block(&at, x, first, n, many, 8, found);
+#pragma GCC unroll 8
+      for (int r = 0; r < n; r++)
+        for (int p = 0; p < many; p++) {
+          ivec more = found[p * n + r];
+          total[p * n + r] =
+              shifted ? i_add(total[p * n + r], i_shift(more, x->shifts[first + r])) : more;
+        }
+      for (int p = 0; p < many; p++) at.tiles[p] += WORDS8;
+    }
+    vec scale[PANELS];
+    for (int p = 0; p < many; p++) {
+      scale[p] = v_halves(at.tiles[p]);
+      at.tiles[p] += SCALES;
+    }
+    int64_t first = place_of_block(x, row, b);
+#pragma GCC unroll 8
+    for (int r = 0; r < n; r++) {
+      vec unit = v_set(x->scales[first + r]);
+      for (int p = 0; p < many; p++) {
+        vec *to = sum + p * n + r;
+        *to = v_fma(v_float(total[p * n + r]), v_mul(scale[p], unit), *to);
+      }
+    }
+  }
+}
+
+/* Outputs of n rows and so many panels; `out` has those of a panel after each other. */
+INLINE void panels_of(
+    const matrix *m, const codes *x, int panel, int row, const int n, const int many, vec *out) {
+  vec sum[PANELS * ROWS];
+  for (int p = 0; p < many; p++)
+    for (int r = 0; r < n; r++)
+      sum[p * n + r] = m->bias ? v_load(m->bias + (panel + p) * LANES) : v_set(0);
+  if (m->bits == 4) add_products4(m, panel, x, row, n, many, sum);
+  else if (m->span == 1) add_products8(m, panel, x, row, n, many, 0, sum);
+  else add_products8(m, panel, x, row, n, many, 1, sum);
+  for (int i = 0; i < n * many; i++) out[i] = sum[i];
+}
+
+typedef void (*outputs)(const matrix *, const codes *, int, int, vec *);
+#define OUTPUTS(n, many) \
+  static void outputs_##n##_##many( \
+      const matrix *m, const codes *x, int panel, int row, vec *out) { \
+    panels_of(m, x, panel, row, n, many, out); \
+  }
+OUTPUTS(1, 1)
+OUTPUTS(2, 1)
+#if PANELS == 1
+static const outputs outputs_of[ROWS][PANELS] = {{outputs_1_1}, {outputs_2_1}};
 #else
-static void (*const panels_of[])(const product *, int, int, vec *) = {NULL, panel_of_1, panel_of_2};
+OUTPUTS(3, 1)
+OUTPUTS(4, 1)
+OUTPUTS(5, 1)
+OUTPUTS(6, 1)
+OUTPUTS(1, 2)
+OUTPUTS(2, 2)
+OUTPUTS(3, 2)
+OUTPUTS(4, 2)
+OUTPUTS(5, 2)
+OUTPUTS(6, 2)
+static const outputs outputs_of[ROWS][PANELS] = {
+    {outputs_1_1, outputs_1_2}, {outputs_2_1, outputs_2_2}, {outputs_3_1, outputs_3_2},
+    {outputs_4_1, outputs_4_2}, {outputs_5_1, outputs_5_2}, {outputs_6_1, outputs_6_2}};
 #endif
 
 typedef enum { STORE, ADD, GATE } mode;
 
 /* Rows `first` to `end` of a product; GATE takes pairs of panels, gate and up, and gives
 silu(gate) * up. */
-static void multiply(
-    const product *p, int first, int end, mode how, float *y, int64_t stride, int thread) {
-  int panels = p->main->rows / LANES, wide = how == GATE ? 2 : 1;
-  int last = share(panels / wide, thread + 1);
-  for (int panel = share(panels / wide, thread); panel < last; panel++) {
+INLINE void multiply_panels(
+    const matrix *m, const codes *x, int first, int end, const mode how, float *y, int64_t stride,
+    int panel, int last) {
+  const int wide = how == GATE ? 2 : PANELS;
+  for (; panel < last; panel += wide) {
+    int here = last - panel < wide ? last - panel : wide;
     for (int row = first, n; row < end; row += n) {
       n = ROWS - row % ROWS < end - row ? ROWS - row % ROWS : end - row;
-      vec out[ROWS], up[ROWS];
-      panels_of[n](p, panel * wide, row, out);
-      if (how == GATE) panels_of[n](p, panel * wide + 1, row, up);
-      for (int r = 0; r < n; r++) {
-        float *to = y + (row + r) * stride + panel * LANES;
-        vec x = out[r];
-        if (how == ADD) x = v_add(v_load(to), x);
-        if (how == GATE) {
-          vec one = v_set(1);
-          x = v_mul(v_div(x, v_add(one, v_exp(v_sub(v_set(0), x)))), up[r]);
+      vec out[2 * ROWS];
+      for (int p = 0; p < here; p += PANELS) {
+        int many = here - p < PANELS ? here - p : PANELS;
+        outputs_of[n - 1][many - 1](m, x, panel + p, row, out + p * n);
+      }
+      for (int p = 0; p < (how == GATE ? 1 : here); p++) {
+        for (int r = 0; r < n; r++) {
+          float *to = y + (row + r) * stride + (how == GATE ? panel / 2 : panel + p) * LANES;
+          vec found = out[p * n + r];
+          if (how == ADD) found = v_add(v_load(to), found);
+          if (how == GATE) {
+            vec sum = v_add(v_set(1), v_exp(v_sub(v_set(0), found)));
+            found = v_mul(v_div(found, sum), out[n + r]);
+          }
+          v_store(to, found);
         }
-        v_store(to, x);
       }
     }
   }
+}
+
+/* The same of the panels that a thread takes. */
+INLINE void multiply(
+    const matrix *m, const codes *x, int first, int end, const mode how, float *y, int64_t stride,
+    int thread) {
+  int panels = m->rows / LANES, pairs = (panels + 1) / 2, last = 2 * share(pairs, thread + 1);
+  multiply_panels(
+      m, x, first, end, how, y, stride, 2 * share(pairs, thread), last < panels ? last : panels);
 }
 
 /* ---- The model ---- */
@@ -440,14 +577,6 @@ typedef struct {
   const layer *layers;
   matrix embedding, head;
 } model;
-
-typedef struct {
-  matrix down, up; /* rows of `down` are 0 where there is no update */
-} update;
-
-typedef struct {
-  update qkv, out, gate_up, down;
-} updates; /* of a layer */
 
 typedef struct {
   uint16_t *keys, *values; /* layers, streams, heads, positions, channels */
@@ -469,8 +598,13 @@ typedef struct {
 } row;
 
 typedef struct {
+  float logit;
+  int32_t id;
+} candidate;
+
+typedef struct {
   const model *model;
-  const updates *expert;
+  const layer *expert; /* its matrices take the place of the model's, for the rows that it is for */
   const row *rows;
   const cache *caches;
   const int32_t *wanted; /* rows whose logits are wanted, at the end those of which the likeliest */
@@ -479,28 +613,33 @@ typedef struct {
   int n_top, k;                        /* rows of which the k likeliest tokens are wanted */
   float *log_probs;
   int64_t *ids;
-  int vocabulary;
-  float *residual, *heads, *mixed, *hidden, *inner, *space, *scores, *all, *maxima;
+  int vocabulary, sections;
+  float *logits_here; /* of each thread: of those rows, for a part of the vocabulary */
+  float *maxima, *sums; /* of each section, and of the exponentials of what is below its maximum */
+  candidate *top;       /* the likeliest that each thread has found for each of those rows */
+  int *n_found;
+  float *residual, *heads, *mixed, *hidden, *space, *scores;
   int64_t *offsets;
-  codes x, wide, low; /* of a row's state, of its hidden layer, and of an expert's inner one */
+  codes x, wide;    /* of a row's state, and of its hidden layer */
   int64_t n_scores;   /* room for scores of one thread */
 } job;
 
 static int padded(int n) { return (n + LANES - 1) / LANES * LANES; }
 
 static void embed(const matrix *m, int id, float *to) {
-  int size = m->bits == 4 ? TILE4 : TILE8, lane = id % LANES, blocks = m->columns / BLOCK;
-  const uint8_t *tile = m->tiles + (int64_t)(id / LANES) * blocks * size;
-  for (int b = 0; b < blocks; b++, tile += size, to += BLOCK) {
+  int size = m->bits == 4 ? 256 : m->span * WORDS8, lane = id % LANES, blocks = m->columns / BLOCK;
+  int tile_size = size + (m->bits == 4 ? 2 : 1) * SCALES;
+  const uint8_t *tile = m->tiles + (int64_t)(id / LANES) * (blocks / m->span) * tile_size;
+  for (int g = 0; g < blocks / m->span; g++, tile += tile_size) {
     float scale[LANES], least[LANES];
-    v_store(scale, v_halves(tile + (m->bits == 4 ? 256 : 512)));
-    if (m->bits == 4) v_store(least, v_halves(tile + 288));
-    for (int i = 0; i < BLOCK; i++) {
+    v_store(scale, v_halves(tile + size));
+    if (m->bits == 4) v_store(least, v_halves(tile + size + SCALES));
+    for (int i = 0; i < m->span * BLOCK; i++, to++) {
       if (m->bits == 4) {
         int byte = tile[i % 16 / 4 * 64 + lane * 4 + i % 4];
-        to[i] = scale[lane] * (float)(i < 16 ? byte & 15 : byte >> 4) + least[lane];
+        *to = scale[lane] * (float)(i < 16 ? byte & 15 : byte >> 4) + least[lane];
       } else {
-        to[i] = scale[lane] * (float)(tile[i / 4 * 64 + lane * 4 + i % 4] - 128);
+        *to = scale[lane] * (float)(tile[i / 4 * 64 + lane * 4 + i % 4] - 128);
       }
     }
   }
@@ -601,76 +740,96 @@ static void attend_row(const job *j, int index, int unit, float *scores, int64_t
     attend(query, from->keys, from->values, offsets, length, scores, to, group, n);
 }
 
-/* The inner layer of an expert's update, of the rows that it is for. */
-static void read_update(const job *j, const update *u, const codes *x, int thread) {
-  int rank = u->down.rows, end = share(j->n_expert_rows, thread + 1);
-  product down = {&u->down, x, NULL, NULL};
-  multiply(&down, 0, j->n_expert_rows, STORE, j->inner, rank, thread);
-  barrier();
-  for (int r = share(j->n_expert_rows, thread); r < end; r++)
-    encode(j->inner + (int64_t)r * rank, &j->low, r);
-  barrier();
+INLINE int span_of(const job *j, int number, const matrix *main, const matrix *expert) {
+  return number < j->n_expert_rows ? expert->span : main->span;
 }
 
-static void updated_product(
-    job *j, const matrix *main, const update *u, const codes *x, mode how, float *y,
+/* A product of all rows, each with the matrix that is for it. */
+static void each_product(
+    const job *j, const matrix *main, const matrix *expert, const codes *x, mode how, float *y,
     int64_t stride, int thread) {
-  int with = u && u->down.rows ? j->n_expert_rows : 0;
-  if (with) {
-    j->low.blocks = u->down.rows / BLOCK;
-    read_update(j, u, x, thread);
-    product both = {main, x, &u->up, &j->low};
-    multiply(&both, 0, with, how, y, stride, thread);
-  }
-  product alone = {main, x, NULL, NULL};
-  multiply(&alone, with, j->n_rows, how, y, stride, thread);
+  multiply(expert, x, 0, j->n_expert_rows, how, y, stride, thread);
+  multiply(main, x, j->n_expert_rows, j->n_rows, how, y, stride, thread);
   barrier();
 }
 
-typedef struct {
-  float logit;
-  int32_t id;
-} candidate;
-
-#define SECTION 128 /* tokens that are passed over together where the largest is too small */
+#define SECTION 128       /* tokens that are passed over together where the largest is too small */
+#define SECTIONS_AT_ONCE 4 /* whose logits, of all rows, stay in the cache */
+#define AT_ONCE (SECTION * SECTIONS_AT_ONCE)
 #define MOST_TOP 64
-#define TOP_ROWS 64 /* whose logits are held at once */
 
-/* The k likeliest tokens of one row and their log-probabilities. */
-static void likeliest(const job *j, const float *logits, int row, float *maxima) {
-  int n = j->vocabulary, sections = (n + SECTION - 1) / SECTION, found = 0;
-  float most = -INFINITY;
-  for (int s = 0; s < sections; s++) {
-    maxima[s] = -INFINITY;
-    for (int i = s * SECTION; i < n && i < (s + 1) * SECTION; i++)
-      maxima[s] = logits[i] > maxima[s] ? logits[i] : maxima[s];
-    most = maxima[s] > most ? maxima[s] : most;
+/* Takes a section's logits into the likeliest of a row; ties go to the smaller id. */
+static int keep_likeliest(candidate *top, int found, int k, const float *logits, int n, int id) {
+  for (int i = 0; i < n; i++) {
+    if (found == k && logits[i] <= top[k - 1].logit) continue;
+    int at = found < k ? found++ : k - 1;
+    for (; at && top[at - 1].logit < logits[i]; at--) top[at] = top[at - 1];
+    top[at] = (candidate){logits[i], id + i};
   }
-  double total = 0;
-  for (int s = 0; s < sections; s++) {
-    vec sum = v_set(0);
-    int i = s * SECTION;
-    for (; i + LANES <= n && i < (s + 1) * SECTION; i += LANES)
-      sum = v_add(sum, v_exp(v_sub(v_load(logits + i), v_set(most))));
-    total += v_sum(sum);
-    for (; i < n && i < (s + 1) * SECTION; i++) total += expf(logits[i] - most);
-  }
-  candidate top[MOST_TOP];
-  float least = -INFINITY; /* of those found, once they are k */
-  for (int s = 0; s < sections; s++) {
-    if (maxima[s] < least) continue;
-    for (int i = s * SECTION; i < n && i < (s + 1) * SECTION; i++) {
-      if (found == j->k && logits[i] <= least) continue;
-      int at = found < j->k ? found++ : j->k - 1; /* ties go to the smaller id */
-      for (; at && top[at - 1].logit < logits[i]; at--) top[at] = top[at - 1];
-      top[at] = (candidate){logits[i], i};
-      if (found == j->k) least = top[j->k - 1].logit;
+  return found;
+}
+
+/* The head's products with rows of which the likeliest tokens are wanted, a part of the vocabulary
+for each thread, never all logits at once: of 64 rows they would be 12 MB. */
+static void rank_tokens(const job *j, int thread) {
+  const matrix *head = &j->model->head;
+  int sections = j->sections, end = share(sections, thread + 1), panels = head->rows / LANES;
+  int first = j->n_wanted - j->n_top;
+  float *logits = j->logits_here + (int64_t)thread * j->n_top * AT_ONCE;
+  candidate *top = j->top + (int64_t)thread * j->n_top * j->k;
+  int *found = j->n_found + thread * j->n_top;
+  memset(found, 0, (size_t)j->n_top * sizeof *found);
+  for (int s = share(sections, thread), next; s < end; s = next) {
+    next = s + SECTIONS_AT_ONCE < end ? s + SECTIONS_AT_ONCE : end;
+    int last = next * SECTION / LANES < panels ? next * SECTION / LANES : panels;
+    multiply_panels(
+        head, &j->x, first, j->n_wanted, STORE,
+        logits - ((int64_t)first * AT_ONCE + s * SECTION), AT_ONCE, s * SECTION / LANES, last);
+    for (int r = 0; r < j->n_top; r++) {
+      for (int t = s; t < next; t++) {
+        float *some = logits + (int64_t)r * AT_ONCE + (t - s) * SECTION;
+        int n = j->vocabulary - t * SECTION < SECTION ? j->vocabulary - t * SECTION : SECTION;
+        for (int i = n; i < SECTION; i++) some[i] = -INFINITY;
+        vec most = v_load(some), sum = v_set(0);
+        for (int i = LANES; i < SECTION; i += LANES) most = v_max(most, v_load(some + i));
+        float maximum = v_most(most);
+        for (int i = 0; i < SECTION; i += LANES)
+          sum = v_add(sum, v_exp(v_sub(v_load(some + i), v_set(maximum))));
+        j->maxima[(int64_t)r * sections + t] = maximum;
+        j->sums[(int64_t)r * sections + t] = v_sum(sum);
+        candidate *best = top + (int64_t)r * j->k;
+        if (found[r] < j->k || maximum > best[j->k - 1].logit)
+          found[r] = keep_likeliest(best, found[r], j->k, some, n, t * SECTION);
+      }
     }
   }
+}
+
+/* The k likeliest tokens of one row and their log-probabilities, from what the threads found. */
+static void merge_likeliest(const job *j, int row) {
+  const float *maxima = j->maxima + (int64_t)row * j->sections;
+  const float *sums = j->sums + (int64_t)row * j->sections;
+  float most = -INFINITY;
+  for (int s = 0; s < j->sections; s++) most = maxima[s] > most ? maxima[s] : most;
+  double total = 0;
+  for (int s = 0; s < j->sections; s++) total += sums[s] * expf(maxima[s] - most);
   float log_total = most + (float)log(total);
-  for (int i = 0; i < found; i++) {
-    j->log_probs[(int64_t)row * j->k + i] = top[i].logit - log_total;
-    j->ids[(int64_t)row * j->k + i] = top[i].id;
+  int taken[MAX_THREADS] = {0};
+  for (int i = 0; i < j->k; i++) {
+    const candidate *next = NULL;
+    int from = 0;
+    for (int t = 0; t < pool.threads; t++) { /* ids of earlier threads are smaller */
+      int64_t place = (int64_t)t * j->n_top + row;
+      if (taken[t] == j->n_found[place]) continue;
+      const candidate *some = j->top + place * j->k + taken[t];
+      if (next && next->logit >= some->logit) continue;
+      next = some;
+      from = t;
+    }
+    if (!next) break;
+    taken[from]++;
+    j->log_probs[(int64_t)row * j->k + i] = next->logit - log_total;
+    j->ids[(int64_t)row * j->k + i] = next->id;
   }
 }
 
@@ -687,13 +846,14 @@ static void forward(void *argument, int thread) {
     embed(&m->embedding, j->rows[r].id, j->residual + (int64_t)r * width);
   for (int index = 0; index < m->n_layer; index++) {
     const layer *l = m->layers + index;
-    const updates *u = j->expert ? j->expert + index : NULL;
+    const layer *e = j->n_expert_rows ? j->expert + index : l;
     j->x.blocks = width / BLOCK;
     for (int r = first; r < end; r++)
       normalise_and_encode(
-          j->residual + (int64_t)r * width, l->attn_norm, m->eps, width, space, &j->x, r);
+          j->residual + (int64_t)r * width, l->attn_norm, m->eps, width, space, &j->x, r,
+          span_of(j, r, &l->qkv, &e->qkv));
     barrier();
-    updated_product(j, &l->qkv, u ? &u->qkv : NULL, &j->x, STORE, j->heads, heads, thread);
+    each_product(j, &l->qkv, &e->qkv, &j->x, STORE, j->heads, heads, thread);
     for (int r = first; r < end; r++) rotate_and_keep(j, index, r);
     barrier();
     int units = j->n_rows * m->n_kv_head;
@@ -701,38 +861,33 @@ static void forward(void *argument, int thread) {
       attend_row(j, index, unit, scores, offsets);
     barrier();
     j->wide.blocks = mixed / BLOCK;
-    for (int r = first; r < end; r++) encode(j->mixed + (int64_t)r * mixed, &j->wide, r);
+    for (int r = first; r < end; r++) 
+      encode(j->mixed + (int64_t)r * mixed, &j->wide, r, span_of(j, r, &l->out, &e->out));
     barrier();
-    updated_product(j, &l->out, u ? &u->out : NULL, &j->wide, ADD, j->residual, width, thread);
+    each_product(j, &l->out, &e->out, &j->wide, ADD, j->residual, width, thread);
     for (int r = first; r < end; r++)
       normalise_and_encode(
-          j->residual + (int64_t)r * width, l->ffn_norm, m->eps, width, space, &j->x, r);
+          j->residual + (int64_t)r * width, l->ffn_norm, m->eps, width, space, &j->x, r,
+          span_of(j, r, &l->gate_up, &e->gate_up));
     barrier();
-    updated_product(
-        j, &l->gate_up, u ? &u->gate_up : NULL, &j->x, GATE, j->hidden, m->n_ff, thread);
+    each_product(j, &l->gate_up, &e->gate_up, &j->x, GATE, j->hidden, m->n_ff, thread);
     j->wide.blocks = m->n_ff / BLOCK;
-    for (int r = first; r < end; r++) encode(j->hidden + (int64_t)r * m->n_ff, &j->wide, r);
+    for (int r = first; r < end; r++) 
+      encode(j->hidden + (int64_t)r * m->n_ff, &j->wide, r, span_of(j, r, &l->down, &e->down));
     barrier();
-    updated_product(j, &l->down, u ? &u->down : NULL, &j->wide, ADD, j->residual, width, thread);
+    each_product(j, &l->down, &e->down, &j->wide, ADD, j->residual, width, thread);
   }
   for (int i = share(j->n_wanted, thread); i < share(j->n_wanted, thread + 1); i++)
     normalise_and_encode(
-        j->residual + (int64_t)j->wanted[i] * width, m->norm, m->eps, width, space, &j->x, i);
+        j->residual + (int64_t)j->wanted[i] * width, m->norm, m->eps, width, space, &j->x, i,
+        m->head.span);
   barrier();
-  product head = {&m->head, &j->x, NULL, NULL};
-  int n_whole = j->n_wanted - j->n_top;
-  multiply(&head, 0, n_whole, STORE, j->logits, m->head.rows, thread);
-  float *maxima = j->maxima + (int64_t)thread * (m->head.rows / SECTION + 1);
-  for (int i = n_whole, n; i < j->n_wanted; i += n) { /* all logits of many rows would be 50 MB */
-    n = j->n_wanted - i < TOP_ROWS ? j->n_wanted - i : TOP_ROWS;
-    multiply(&head, i, i + n, STORE, j->all - (int64_t)i * m->head.rows, m->head.rows, thread);
-    barrier();
-    for (int r = share(n, thread); r < share(n, thread + 1); r++)
-      likeliest(j, j->all + (int64_t)r * m->head.rows, i - n_whole + r, maxima);
-    barrier();
-  }
+  multiply(&m->head, &j->x, 0, j->n_wanted - j->n_top, STORE, j->logits, m->head.rows, thread);
+  if (!j->n_top) return;
+  rank_tokens(j, thread);
+  barrier();
+  for (int r = share(j->n_top, thread); r < share(j->n_top, thread + 1); r++) merge_likeliest(j, r);
 }
-
 static void *room(void **at, int64_t bytes) {
   void *found = *at;
   *at = (char *)*at + (bytes + 63) / 64 * 64;
@@ -746,12 +901,13 @@ static codes room_for_codes(void **at, int64_t rows, int64_t columns) {
   c.scales = room(at, rows * columns / BLOCK * 4);
   c.sums = room(at, rows * columns / BLOCK * 4);
   c.offsets = room(at, rows * columns / BLOCK * 4);
+  c.shifts = room(at, rows * columns / BLOCK * 4);
   c.blocks = (int)(columns / BLOCK);
   return c;
 }
 
 /* Lays out what a job needs for a while; from NULL, only to see how much that is. */
-static int64_t lay_out(job *j, void *memory, int threads, int rank, int longest) {
+static int64_t lay_out(job *j, void *memory, int threads, int longest) {
   const model *m = j->model;
   int64_t n = j->n_rows, mixed = (int64_t)m->n_head * m->head_dim;
   void *at = memory;
@@ -759,17 +915,18 @@ static int64_t lay_out(job *j, void *memory, int threads, int rank, int longest)
   j->heads = room(&at, n * padded((m->n_head + 2 * m->n_kv_head) * m->head_dim) * 4);
   j->mixed = room(&at, n * mixed * 4);
   j->hidden = room(&at, n * m->n_ff * 4);
-  j->inner = room(&at, n * rank * 4);
   j->space = room(&at, (int64_t)threads * m->n_embd * 4);
   j->n_scores = (int64_t)(m->n_head / m->n_kv_head) * padded(longest);
   j->scores = room(&at, threads * j->n_scores * 4);
   j->offsets = room(&at, threads * j->n_scores * 8);
-  int n_held = j->n_top < TOP_ROWS ? j->n_top : TOP_ROWS;
-  j->all = room(&at, (int64_t)n_held * m->head.rows * 4);
-  j->maxima = room(&at, (int64_t)threads * (m->head.rows / SECTION + 1) * 4);
+  j->sections = (j->vocabulary + SECTION - 1) / SECTION;
+  j->logits_here = room(&at, (int64_t)threads * j->n_top * AT_ONCE * 4);
+  j->maxima = room(&at, (int64_t)j->n_top * j->sections * 4);
+  j->sums = room(&at, (int64_t)j->n_top * j->sections * 4);
+  j->top = room(&at, (int64_t)threads * j->n_top * j->k * sizeof *j->top);
+  j->n_found = room(&at, (int64_t)threads * j->n_top * sizeof *j->n_found);
   j->x = room_for_codes(&at, n, m->n_embd);
   j->wide = room_for_codes(&at, n, m->n_ff > mixed ? m->n_ff : mixed);
-  j->low = room_for_codes(&at, n, rank);
   return (char *)at - (char *)memory;
 }
 
@@ -788,13 +945,13 @@ static void *workspace(int64_t bytes) {
 
 /* Appends rows to their streams, and gives the logits of those wanted.
 
-rank:    most rows of an expert's `down`, a multiple of 32, or 0.
+expert:  the layers' matrices for the first `n_expert_rows`.
 wanted:  rows whose logits are wanted, then `n_top` of which the k likeliest tokens are.
 logits:  of the former, each as many as the head has rows.
 log_probs, ids: of the latter, k each.
 Returns 0, or -1 where memory is short. Calls wait for each other. */
 int mtgen_forward(
-    const model *m, const updates *expert, int rank, const row *rows, int n_rows,
+    const model *m, const layer *expert, const row *rows, int n_rows,
     int n_expert_rows, const cache *caches, const int32_t *wanted, int n_wanted, float *logits,
     int n_top, int k, int vocabulary, float *log_probs, int64_t *ids, int threads) {
   job j = {.model = m, .expert = expert, .rows = rows, .caches = caches, .wanted = wanted,
@@ -807,9 +964,9 @@ int mtgen_forward(
     longest = length > longest ? length : longest;
   }
   pthread_mutex_lock(&callers);
-  void *memory = workspace(lay_out(&j, NULL, threads, rank, longest));
+  void *memory = workspace(lay_out(&j, NULL, threads, longest));
   if (memory) {
-    lay_out(&j, memory, threads, rank, longest);
+    lay_out(&j, memory, threads, longest);
     parallel(forward, &j, threads);
   }
   pthread_mutex_unlock(&callers);
@@ -817,7 +974,7 @@ int mtgen_forward(
 }
 
 typedef struct {
-  product p;
+  const matrix *m;
   const codes *to;
   const float *x;
   float *y;
@@ -826,11 +983,10 @@ typedef struct {
 
 static void linear(void *argument, int thread) {
   single *s = argument;
-  int columns = s->p.main->columns;
   for (int r = share(s->n_rows, thread); r < share(s->n_rows, thread + 1); r++)
-    encode(s->x + (int64_t)r * columns, s->to, r);
+    encode(s->x + (int64_t)r * s->m->columns, s->to, r, s->m->span);
   barrier();
-  multiply(&s->p, 0, s->n_rows, STORE, s->y, s->p.main->rows, thread);
+  multiply(s->m, s->to, 0, s->n_rows, STORE, s->y, s->m->rows, thread);
 }
 
 /* The product of a matrix with rows of x. Returns as mtgen_forward, and waits like it. */
@@ -842,7 +998,7 @@ int mtgen_linear(const matrix *m, const float *x, int n_rows, float *y, int thre
   if (memory) {
     at = memory;
     codes c = room_for_codes(&at, n_rows, m->columns);
-    single s = {{m, &c, NULL, NULL}, &c, x, y, n_rows};
+    single s = {m, &c, x, y, n_rows};
     parallel(linear, &s, threads);
   }
   pthread_mutex_unlock(&callers);

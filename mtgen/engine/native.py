@@ -27,7 +27,7 @@ from jaxtyping import Float, Float64, Int32, Int64, UInt8
 from torch import Tensor
 
 from mtgen.engine.cache import KVCache
-from mtgen.engine.linear import GROUP, MATRICES, LowRankUpdate, QuantisedMatrix, Updates
+from mtgen.engine.linear import GROUP, MATRICES, QuantisedMatrix, Updates
 from mtgen.model.config import TrunkConfig
 from mtgen.model.trunk import cache_dir
 
@@ -40,6 +40,8 @@ COMPILERS = ("cc", "gcc", "clang")
 COMPILE_S = 120
 LANES = 16
 """Outputs of a tile."""
+MOST_SPAN = 8
+"""Blocks that may share a scale."""
 SWITCH = "MTGEN_NATIVE"
 """Environment variable; 0 leaves the kernels alone."""
 
@@ -51,7 +53,7 @@ class Matrix(Structure):
 
     _fields_ = (
         ("tiles", c_void_p), ("bias", c_void_p),
-        ("rows", c_int32), ("columns", c_int32), ("bits", c_int32),
+        ("rows", c_int32), ("columns", c_int32), ("bits", c_int32), ("span", c_int32),
     )  # fmt: skip
 
 
@@ -73,18 +75,6 @@ class Model(Structure):
         ("rotations", c_void_p), ("norm", c_void_p), ("layers", POINTER(Layer)),
         ("embedding", Matrix), ("head", Matrix),
     )  # fmt: skip
-
-
-class Update(Structure):
-    """`update` of kernels.c."""
-
-    _fields_ = (("down", Matrix), ("up", Matrix))
-
-
-class LayerUpdates(Structure):
-    """`updates` of kernels.c."""
-
-    _fields_ = tuple((name, Update) for name in MATRICES)
 
 
 class Cache(Structure):
@@ -147,7 +137,7 @@ def library() -> ctypes.CDLL | None:
         log.info("the kernels do not load (%s): the trunk runs in torch", error)
         return None
     found.mtgen_forward.argtypes = (
-        POINTER(Model), c_void_p, c_int32, c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_int32,
+        POINTER(Model), c_void_p, c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_int32,
         c_void_p, c_int32, c_int32, c_int32, c_void_p, c_void_p, c_int32,
     )  # fmt: skip
     found.mtgen_linear.argtypes = (POINTER(Matrix), c_void_p, c_int32, c_void_p, c_int32)
@@ -178,7 +168,7 @@ def fits(config: TrunkConfig) -> bool:
     )
 
 
-def tiles(matrix: QuantisedMatrix) -> UInt8[Tensor, "*T"]:
+def tiles(matrix: QuantisedMatrix) -> UInt8[Tensor, "P B S"]:
     """A matrix as the kernels read it; what is not quantised is rounded to 8 bits.
 
     See kernels.c for the layout. Outputs are filled up to a multiple of 16.
@@ -196,19 +186,24 @@ def tiles(matrix: QuantisedMatrix) -> UInt8[Tensor, "*T"]:
         halves = part.half().view(panels, LANES, -1).transpose(1, 2).contiguous()
         return halves.view(torch.uint8)
 
+    scales = by_tile(matrix.scale)
     if "q4" in matrix.parts:
         words = matrix.q4.reshape(panels, LANES, -1, 4, 4).permute(0, 2, 3, 1, 4)
-        ends = [by_tile(matrix.scale), by_tile(matrix.min)]
-    else:
-        codes = (matrix.parts["q8"].view(torch.uint8) ^ 128).view(panels, LANES, -1, 8, 4)
-        words = codes.permute(0, 2, 3, 1, 4)
-        ends = [by_tile(matrix.scale)]
-    return torch.cat([words.flatten(2), *ends], dim=2).contiguous()
+        return torch.cat([words.flatten(2), scales, by_tile(matrix.min)], dim=2)
+    codes = (matrix.parts["q8"].view(torch.uint8) ^ 128).view(panels, LANES, -1, 8, 4)
+    words = codes.permute(0, 2, 3, 1, 4).reshape(panels, scales.shape[1], -1)
+    return torch.cat([words, scales], dim=2)
 
 
-def eight_bits(weight: Float[Tensor, "N K"]) -> QuantisedMatrix:
-    """Blocks of 32 columns with one scale each, as Q8_0 of GGUF has them."""
-    blocks = weight.float().unflatten(1, (-1, GROUP))
+def widest_span(columns: int) -> int:
+    """How many blocks of so wide a matrix may share a scale."""
+    blocks = columns // GROUP
+    return next(n for n in range(MOST_SPAN, 0, -1) if blocks % n == 0)
+
+
+def eight_bits(weight: Float[Tensor, "N K"], span: int = 1) -> QuantisedMatrix:
+    """Blocks of 32 columns, so many with one scale; one each is Q8_0 of GGUF."""
+    blocks = weight.float().unflatten(1, (-1, span * GROUP))
     scale = (blocks.abs().amax(-1) / 127).half()
     inverse = torch.where(scale > 0, 1 / scale.float(), 0)
     codes = (blocks * inverse[..., None]).round_().clamp_(-127, 127).to(torch.int8)
@@ -221,11 +216,34 @@ class Packed:
     def __init__(self, matrix: QuantisedMatrix, bias: Tensor | None = None) -> None:
         self.tiles = tiles(matrix)
         self.bias = None if bias is None else bias.float().contiguous()
-        panels, blocks, size = self.tiles.shape
+        self.bits = 4 if "q4" in matrix.parts else 8
+        panels, groups, size = self.tiles.shape
+        span = 1 if self.bits == 4 else size // (LANES * GROUP)
         self.entry = Matrix(
             self.tiles.data_ptr(), None if self.bias is None else self.bias.data_ptr(),
-            panels * LANES, blocks * GROUP, 4 if size == 20 * LANES else 8,
+            panels * LANES, groups * span * GROUP, self.bits, span,
         )  # fmt: skip
+
+    def dense(self) -> Float[Tensor, "N K"]:
+        """The weights, in float32."""
+        panels, groups, _ = self.tiles.shape
+        half = 2 * LANES
+        if self.bits == 4:
+            words, scale, least = self.tiles.split([16 * LANES, half, half], dim=2)
+            words = torch.stack([words & 15, words >> 4], dim=2)
+        else:
+            words, scale = self.tiles.split([self.tiles.shape[2] - half, half], dim=2)
+        codes = words.reshape(panels, groups, -1, LANES, 4).permute(0, 3, 1, 2, 4).flatten(3)
+
+        def by_output(ends: Tensor) -> Tensor:
+            numbers = ends.contiguous().view(torch.float16).float()
+            return numbers.transpose(1, 2)[..., None]
+
+        if self.bits == 4:
+            weights = codes * by_output(scale) + by_output(least)
+        else:
+            weights = (codes.float() - 128) * by_output(scale)
+        return weights.view(panels * LANES, -1)
 
 
 def interleaved(n_ff: int) -> Int64[Tensor, " N"]:
@@ -234,28 +252,27 @@ def interleaved(n_ff: int) -> Int64[Tensor, " N"]:
 
 
 class NativeExpert:
-    """Low-rank updates of each layer in tiles."""
+    """The layers' matrices with an expert's low-rank updates merged in, in 8 bits.
 
-    def __init__(self, updates: Sequence[Updates], config: TrunkConfig) -> None:
+    Apart, the updates would be a fifth of the work of many rows; in 4 bits the sum would lose them.
+    """
+
+    def __init__(self, updates: Sequence[Updates], trunk: NativeTrunk) -> None:
         self.kept: list[Packed] = []
-        self.rank = 0
-        self.entries = (LayerUpdates * len(updates))()
-        for entry, layer in zip(self.entries, updates, strict=True):
-            for name, update in layer.items():
-                down, up = self._padded(update)
-                if name == "gate_up":
-                    up = up[interleaved(config.n_ff)]
-                pair = [Packed(QuantisedMatrix({"weight": x})) for x in (down, up)]
-                self.kept += pair
-                setattr(entry, name, Update(pair[0].entry, pair[1].entry))
-                self.rank = max(self.rank, len(down))
-
-    @staticmethod
-    def _padded(update: LowRankUpdate) -> tuple[Tensor, Tensor]:
-        """Its factors, with zeros up to a multiple of 32 ranks."""
-        missing = -len(update.down) % GROUP
-        down = torch.nn.functional.pad(update.down.float(), (0, 0, 0, missing))
-        return down, torch.nn.functional.pad(update.up.float(), (0, missing))
+        self.entries = (Layer * len(updates))()
+        for entry, layer, packed in zip(self.entries, updates, trunk.layers, strict=True):
+            for name in MATRICES:
+                main = packed[name]
+                assert isinstance(main, Packed)
+                weight = main.dense()
+                if name in layer:
+                    up = layer[name].up.float()
+                    if name == "gate_up":
+                        up = up[interleaved(trunk.config.n_ff)]
+                    weight[: len(up)] += up @ layer[name].down.float()
+                matrix = eight_bits(weight, widest_span(weight.shape[1]))
+                self.kept.append(Packed(matrix, main.bias))
+                setattr(entry, name, self.kept[-1].entry)
 
 
 @dataclass(frozen=True)
@@ -275,7 +292,7 @@ class Rows:
 
     @classmethod
     def of(cls, ids: Int64[Tensor, "B T"], cache: KVCache, expert: NativeExpert | None) -> Rows:
-        """What is appended to the streams of a cache; padding is left out."""
+        """What is appended to the streams of a cache; padding and what is known are left out."""
         batch, length = ids.shape
         table = np.zeros((batch, length, 5), np.int32)
         table[..., 0] = ids.numpy()
@@ -285,7 +302,7 @@ class Rows:
             table[..., 4] = cache.padding.numpy()[:, None]
         table = table.reshape(-1, 5)
         if cache.padding is not None:
-            table = table[table[:, cls.SLOT] >= table[:, 4]]
+            table = table[table[:, cls.SLOT] >= table[:, 4] + cache.known]
         data = cache.data
         layer_stride, _, stream_stride, head_stride, *_ = data.stride()
         history = cache.history
@@ -348,7 +365,8 @@ class NativeTrunk:
         found = library()
         assert found is not None
         self.library = found
-        self.kept = (layers, embedding, head, norm, rotations)
+        self.layers = layers
+        self.kept = (embedding, head, norm, rotations)
         self.config = config
         self.entries = (Layer * config.n_layer)()
         for entry, layer in zip(self.entries, layers, strict=True):
@@ -388,7 +406,7 @@ class NativeTrunk:
         log_probs, ids = torch.empty(n_top, k), torch.empty(n_top, k, dtype=torch.int64)
         failed = self.library.mtgen_forward(
             self.model, None if expert is None else ctypes.addressof(expert.entries),
-            0 if expert is None else expert.rank, table.ctypes.data, len(table),
+            table.ctypes.data, len(table),
             sum(len(part.rows) for part in parts if part.rows.expert is not None),
             ctypes.addressof(caches), chosen.ctypes.data, len(chosen), logits.data_ptr(),
             n_top, k, self.config.vocab_size, log_probs.data_ptr(), ids.data_ptr(),

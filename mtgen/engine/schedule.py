@@ -39,6 +39,8 @@ IDLE_S = 2.0
 """After which the thread that computes ends."""
 RELEASE_S = 20.0
 """Seconds of work after which memory that is free goes back to the system."""
+WORTH_SHARING = 32
+"""Rows that must be saved by computing what prompts begin with once, in a step of its own."""
 FIRST = np.zeros(1, np.int32)
 """Of a single row, that one."""
 
@@ -246,7 +248,7 @@ class Schedule:
             for known, found in self._experts:
                 if known is updates:
                     return found
-            found = NativeExpert(updates, self.trunk.config)
+            found = NativeExpert(updates, self.trunk)
             self._experts.append((updates, found))
             return found
 
@@ -283,17 +285,36 @@ class Schedule:
     ) -> tuple[Rows, list[Found]]:  # fmt: skip
         """Computes positions; which these were, and what is found there."""
         length = ids.shape[1]
-        rows = Rows.of(ids, cache, None if expert is None else self.expert(expert))
+        merged = None if expert is None else self.expert(expert)
+        if not cache.length and not all_logits:
+            self._begin_alike(ids, cache, merged)
+        rows = Rows.of(ids, cache, merged)
         if all_logits or length == 1:
             wanted = np.arange(len(rows), dtype=np.int32)
         else:
             last = rows.table[:, Rows.SLOT] == cache.length + length - 1
             wanted = np.flatnonzero(last).astype(np.int32)
-        job = Job(rows, wanted, k)
-        self._add(job)
-        found = job.wait()
+        found = self._done(rows, wanted, k)
         cache.length += length
         return rows, found
+
+    def _done(self, rows: Rows, wanted: Int32[np.ndarray, " R"], k: int) -> list[Found]:
+        job = Job(rows, wanted, k)
+        self._add(job)
+        return job.wait()
+
+    def _begin_alike(self, ids: Tensor, cache: KVCache, expert: NativeExpert | None) -> None:
+        """Computes what all prompts of a batch begin with once, where that saves enough."""
+        if cache.padding is None:
+            return
+        starts = zip(ids.tolist(), cache.padding.tolist(), strict=True)
+        shared = os.path.commonprefix([row[first:-1] for row, first in starts])
+        if len(shared) * (len(ids) - 1) < WORTH_SHARING:
+            return
+        known = KVCache(self.trunk.config, len(shared), cache.data.dtype)
+        self._done(Rows.of(torch.tensor([shared]), known, expert), FIRST[:0], 0)
+        known.length = len(shared)
+        cache.begin_alike(known)
 
     def generate(
         self, ids: Int64[Tensor, " T"], cache: KVCache, choose: Choose, stop: threading.Event

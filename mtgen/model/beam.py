@@ -83,6 +83,7 @@ def beam_search(
     max_new_tokens: Sequence[int],
     num_beams: int = 4,
     margin: float = math.inf,
+    suffix: int | None = None,
     length_penalty: float = 1.0,
     bonus: Bonus | None = None,
     expert: Sequence[Updates] | None = None,
@@ -100,6 +101,8 @@ def beam_search(
         num_beams: Hypotheses kept at each step; 1 is greedy.
         margin: Beams this many nats behind the best of their prompt, which may have ended, are
             given up (relative threshold pruning, arXiv:1702.01806).
+        suffix: Of beams that agree in so many last tokens, the best alone goes on (recombination,
+            arXiv:1808.08482).
         length_penalty: Exponent of the length by which log-probabilities are divided.
         bonus: Preferences that are no part of the model, such as a mark's; none for an end.
         expert: Low-rank updates of each layer.
@@ -165,6 +168,10 @@ def beam_search(
         best_ended = best_ended.maximum(ended.amax(1, keepdim=True))
         going = scores > best_ended.maximum(scores[:, :1]) - margin
         going &= scores > IMPOSSIBLE / 2
+        if suffix is not None and length >= suffix:
+            last = written[:, :, -suffix:]
+            alike = (last[:, :, None] == last[:, None]).all(-1) & going[:, None]
+            going &= ~alike.tril(-1).any(-1)
         kept = []
         for row, place in enumerate(places):
             known = done[place] = sorted(done[place], key=lambda h: -h.score)[:num_beams]

@@ -37,6 +37,8 @@ CHOICE_TEMPERATURE = 2.0
 
 PREVIEWS = 4
 """Times that a picture is decoded on the way, after the first; a decoding costs half a round."""
+PREVIEWS_OF_SEVERAL = 2
+"""The same for each of several pictures."""
 
 
 def prompt_ids(text: str, tokenizer: ChatTokenizer) -> list[int]:
@@ -308,6 +310,7 @@ class ImageStream:
         )  # fmt: skip
         images: tuple[Image.Image, ...] = ()
         tokens = torch.empty(0, dtype=torch.int64)
+        decoded_every = -(-num_steps // (PREVIEWS if len(generators) == 1 else PREVIEWS_OF_SEVERAL))
         finish_reason: FinishReason = "stop"
         first_preview_s, step, began = 0.0, 0, time.perf_counter()
         while step < num_steps:
@@ -321,7 +324,7 @@ class ImageStream:
                 step += 1
                 if step == num_steps:
                     images = self._finished(tokens, prompts)
-                elif step == 1 or step % (-(-num_steps // PREVIEWS)) == 0:
+                elif step == 1 or step % decoded_every == 0:
                     images = to_images(tokens, prompts, painters, request.size_px)
             if step == 1:
                 first_preview_s = time.perf_counter() - self._started

@@ -41,6 +41,8 @@ WINDOW = 8
 CUT_OFF = "Cut off: the translation became too long."
 MARGIN = 1.5
 """Beams so many nats behind the best are given up: docs/decisions/0011-own-kernels.md."""
+SUFFIX = 4
+"""Of beams that agree in so many last tokens, one goes on."""
 LONGEST = 2.0
 """Tokens of a translation for each of the source, at most, and a few more."""
 
@@ -164,6 +166,7 @@ class Translator:
                 self.runtime, prompts, eos_ids=tokenizer.eos_ids, max_new_tokens=limits,
                 num_beams=max(request.num_beams, 1 + request.num_alternatives),
                 margin=math.inf if request.num_alternatives else MARGIN,
+                suffix=None if request.num_alternatives else SUFFIX,
                 length_penalty=request.length_penalty, bonus=self.bonus if marked else None,
                 expert=self.expert, stop=self.stop,
             )  # fmt: skip
@@ -430,7 +433,7 @@ class TranslationStream:
         translate = functools.partial(self._translator.translate, langs=self.langs)
         waiting: deque[Future[list[TranslatedSentence]]] = deque()
         at_once = 1
-        with ThreadPoolExecutor(2) as pool:
+        with ThreadPoolExecutor(3) as pool:
             try:
                 while True:
                     if not self._stopped.is_set():
@@ -439,7 +442,7 @@ class TranslationStream:
                     if not waiting:
                         return
                     yield waiting.popleft().result()
-                    at_once = 2 if self._translator.runtime.is_native else 1
+                    at_once = 3 if self._translator.runtime.is_native else 1
             except BaseException:  # nobody reads on
                 self._stopped.set()
                 raise

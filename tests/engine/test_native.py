@@ -9,7 +9,7 @@ import torch
 
 from mtgen.engine import LlamaRuntime, native
 from mtgen.engine.linear import GROUP, LowRankUpdate, QuantisedMatrix
-from mtgen.model import sampling
+from mtgen.model import beam, sampling
 from tests.conftest import save_tiny
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler, or no AVX2")
@@ -69,6 +69,32 @@ def test_tiles_hold_what_the_checkpoint_holds(runtime):
     dense = matrix.dense()
     rounded = native.eight_bits(dense).dense()
     assert (rounded - dense).abs().max() <= dense.abs().max() / 127
+    filled_up = native.Packed(matrix).dense()
+    assert torch.equal(filled_up[:40], dense)
+    assert torch.equal(filled_up[40:], dense[:1].expand(8, -1))
+    assert torch.equal(native.Packed(native.eight_bits(dense)).dense()[:40], rounded)
+
+
+@pytest.mark.parametrize(("columns", "span"), [(32, 1), (64, 2), (224, 7), (288, 3), (576, 6)])
+def test_blocks_that_share_a_scale_give_what_float32_gives(columns, span):
+    torch.manual_seed(0)
+    weight, bias = torch.randn(72, columns), torch.randn(72)
+    assert native.widest_span(columns) == span
+    linear = torch.nn.Linear(columns, 72)
+    linear.weight.data, linear.bias.data = weight, bias
+    kernel = native.NativeLinear(linear)
+    shared = native.Packed(native.eight_bits(weight, span), kernel.packed.bias)
+    assert relative(shared.dense()[:72], weight) < 0.01
+    kernel.packed = shared
+    # of blocks of activations, one is far larger than the others and one far smaller
+    x = torch.randn(23, columns)
+    x[:, :GROUP] *= 50
+    x[:, -GROUP:] *= 1e-4
+    found = kernel(x)
+    assert relative(found, x @ weight.T + bias) < 0.02
+    for count in (1, 2, 5, 6, 7):
+        assert torch.equal(kernel(x[:count]), found[:count])
+    assert torch.equal(kernel(torch.zeros(1, columns))[0], bias)
 
 
 def test_a_row_does_not_depend_on_how_a_prompt_is_cut_or_on_who_is_beside_it(runtime):
@@ -100,6 +126,26 @@ def test_rows_that_go_on_from_others_read_what_these_have_read(runtime):
     for row, text in zip(found, texts, strict=True):
         alone = runtime.forward(torch.tensor(text), runtime.new_cache(8))[-1]
         assert torch.equal(row, alone)
+
+
+def test_what_prompts_begin_with_is_computed_once_and_changes_nothing(runtime, monkeypatch):
+    beginning = torch.randint(0, runtime.config.vocab_size, (12,)).tolist()
+    prompts = [[*beginning, 7], [*beginning, 8, 9, 10], beginning, [*beginning, 8, 11]]
+    ids, padding = beam.padded(prompts)
+    rows = []
+    forward = native.NativeTrunk.forward
+    monkeypatch.setattr(
+        native.NativeTrunk, "forward",
+        lambda trunk, parts: rows.append(sum(len(p.rows) for p in parts)) or forward(trunk, parts),
+    )  # fmt: skip
+    cache = runtime.new_cache(20, padding)
+    found = runtime.forward(ids, cache)[:, -1]
+    assert rows == [11, 2 + 4 + 1 + 3], "the last token of the shortest prompt is its own"
+    again = runtime.forward(torch.tensor([[1], [2], [3], [4]]), cache)[:, -1]
+    for row, (prompt, token) in enumerate(zip(prompts, [1, 2, 3, 4], strict=True)):
+        alone = runtime.new_cache(20)
+        assert torch.equal(runtime.forward(torch.tensor(prompt), alone)[-1], found[row])
+        assert torch.equal(runtime.forward(torch.tensor([token]), alone)[-1], again[row])
 
 
 def test_the_likeliest_tokens_are_those_of_all_logits(runtime):

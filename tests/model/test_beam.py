@@ -66,6 +66,32 @@ def test_a_limit_of_its_own_for_each_prompt_and_stop(both):
     assert list(search) == []
 
 
+def test_of_beams_that_end_alike_the_best_alone_goes_on(both, monkeypatch):
+    _, runtime = both
+    steps = []
+    likeliest = runtime.likeliest
+
+    def seen(ids, *rest):
+        steps.append(ids[:, -1].tolist())
+        return likeliest(ids, *rest)
+
+    monkeypatch.setattr(runtime, "likeliest", seen)
+
+    def searched(suffix):
+        steps.clear()
+        return dict(
+            beam_search(
+                runtime, PROMPTS[:1], eos_ids=[], max_new_tokens=[8], num_beams=4, suffix=suffix
+            )
+        )[0]
+
+    without = searched(None)
+    assert searched(9) == without
+    assert any(len(set(tokens)) < len(tokens) for tokens in steps)
+    searched(1)
+    assert all(len(set(tokens)) == len(tokens) for tokens in steps)
+
+
 def test_a_padded_batch_scores_as_each_prompt_alone(both):
     _, runtime = both
     cache, logits = read_batch(runtime, PROMPTS, 2, None)
