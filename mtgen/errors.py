@@ -21,6 +21,7 @@ MtgenError
 ├── CacheWriteError          disk full or not writable
 ├── RecordsError             an eval run on disk that cannot be read or resumed
 ├── HubError                 results that cannot be sent to the Hub
+├── InterruptedWorkError     the thread that computes was ended; another begins when asked
 └── WorkerError              processes of an eval run keep dying, or samples keep failing
 
 Each message is one sentence: what was wrong, what was found, what would work.
@@ -125,6 +126,10 @@ class RecordsError(MtgenError):
 
 class HubError(MtgenError):
     """The Hub cannot be reached, or refuses what is sent to it."""
+
+
+class InterruptedWorkError(MtgenError):
+    """The thread that computes was ended; the next request begins another."""
 
 
 class WorkerError(MtgenError):

@@ -20,6 +20,7 @@ from mtgen.engine.cache import KVCache
 from mtgen.engine.linear import Updates
 from mtgen.engine.memory import release_free_memory
 from mtgen.engine.native import Found, NativeExpert, NativeTrunk, Part, Rows
+from mtgen.errors import InterruptedWorkError
 
 STEPS = "steps"
 """Work of the trunk: tokens of texts and translations."""
@@ -121,6 +122,7 @@ class Job:
         self.done = 0
         self.found: list[Found] = []
         self.error: BaseException | None = None
+        self.is_ended = False
         self._over = threading.Lock()
         self._over.acquire()
 
@@ -141,8 +143,12 @@ class Job:
         self.rows = self.rows.after(count)
 
     def end(self, error: BaseException | None = None) -> None:
-        """Lets whoever waits go on; called once, when it is over."""
-        self.error = error
+        """Lets whoever waits go on, when it is over."""
+        if not self.is_ended:
+            self.is_ended, self.error = True, error
+            self._tell()
+
+    def _tell(self) -> None:
         self._over.release()
 
     def wait(self) -> list[Found]:
@@ -199,8 +205,7 @@ class TextJob(Job):
             self.tokens.put(token)
         self.is_paused = self.tokens.qsize() >= AHEAD
 
-    def end(self, error: BaseException | None = None) -> None:
-        self.error = error
+    def _tell(self) -> None:
         self.tokens.put(None)
 
     def __iter__(self) -> Generator[int, None, None]:
@@ -340,9 +345,19 @@ class Schedule:
                 job.is_paused = False
                 self._changed.notify()
 
-    @torch.inference_mode()
     def _work(self) -> None:
-        """Computes until there was nothing to do for a while."""
+        """Computes until there was nothing to do for a while; whoever waits never waits forever."""
+        try:
+            self._serve()
+        except BaseException:  # of this thread, not of a computation: somebody ends it
+            with self._changed:
+                self._thread, jobs, self._jobs = None, self._jobs, []
+            for job in jobs:
+                job.end(InterruptedWorkError("the computation was interrupted; ask again"))
+            raise
+
+    @torch.inference_mode()
+    def _serve(self) -> None:
         while True:
             with self._changed:
                 if not self._changed.wait_for(lambda: any(map(is_ready, self._jobs)), IDLE_S):
@@ -399,22 +414,21 @@ class Schedule:
             for (job, count), some in zip(parts, found, strict=True):
                 try:
                     job.advance(count, some)
-                except BaseException as error:  # of one text's own choice
+                except Exception as error:  # of one text's own choice
                     over.append((job, error))
                 else:
                     if job.is_over:
                         over.append((job, None))
-        except BaseException as error:
+        except Exception as error:
             over = [(job, error) for job, _ in parts]
         return over
 
     def _end(self, over: Sequence[Ended]) -> None:
         if over:
-            ended = {id(job) for job, _ in over}
-            with self._changed:
-                self._jobs = [job for job in self._jobs if id(job) not in ended]
             for job, error in over:
                 job.end(error)
+            with self._changed:
+                self._jobs = [job for job in self._jobs if not job.is_ended]
 
 
 def is_ready(job: Job) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import gc
 import threading
 import time
@@ -12,6 +14,7 @@ import torch
 
 from mtgen.engine import LlamaRuntime, native
 from mtgen.engine.schedule import AHEAD, ROUNDS, STEPS, Turn
+from mtgen.errors import InterruptedWorkError
 from tests.conftest import save_tiny
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler, or no AVX2")
@@ -62,6 +65,34 @@ def test_what_nobody_reads_is_computed_a_little_ahead_and_then_waits(runtime):
     time.sleep(0.1)
     assert count <= AHEAD + 1
     assert len(list(tokens)) == 160, "and goes on when it is read"
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_when_the_thread_that_computes_is_killed_nobody_waits_and_the_next_is_served(runtime):
+    wanted = list(start(runtime, capacity=100))
+    streams = [start(runtime, lambda logits: 9, capacity=4000) for _ in range(3)]
+    assert all(next(tokens) == 9 for tokens in streams)
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            with contextlib.suppress(InterruptedWorkError):
+                runtime.forward(PROMPT, runtime.new_cache(40))
+
+    asking = ThreadPoolExecutor(1).submit(ask)
+    thread = runtime.schedule._thread
+    killed = ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+    )
+    assert killed == 1
+    thread.join(5)
+    assert not thread.is_alive()
+    for tokens in streams:
+        with pytest.raises(InterruptedWorkError, match="ask again"):
+            list(tokens)
+    over.set()
+    asking.result(5)
+    assert list(start(runtime, capacity=100)) == wanted
 
 
 def test_a_text_that_is_stopped_or_dropped_computes_no_more(runtime):
