@@ -164,7 +164,7 @@ class TextJob(Job):
 
     def __init__(
         self, ids: Int64[Tensor, "1 T"], cache: KVCache, choose: Choose, stop: threading.Event,
-        resume: Callable[[], None],
+        resume: Callable[[TextJob], None],
     ) -> None:  # fmt: skip
         """A text that begins.
 
@@ -214,13 +214,13 @@ class TextJob(Job):
             while (token := self.tokens.get()) is not None:
                 yield token
                 if self.is_paused and self.tokens.qsize() < AHEAD:
-                    self._resume()
+                    self._resume(self)
             if self.error is not None:
                 raise self.error
         finally:
             self._is_closed = True
             if self.is_paused:
-                self._resume()
+                self._resume(self)
 
 
 Ended = tuple[Job, BaseException | None]
@@ -325,7 +325,7 @@ class Schedule:
         self, ids: Int64[Tensor, " T"], cache: KVCache, choose: Choose, stop: threading.Event
     ) -> Generator[int, None, None]:
         """See `mtgen.engine.runtime.Runtime.generate`."""
-        job = TextJob(ids[None], cache, choose, stop, lambda: self._resume(job))
+        job = TextJob(ids[None], cache, choose, stop, self._resume)
         self._add(job)
         return job.__iter__()
 
