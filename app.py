@@ -30,6 +30,9 @@ def parse(arguments: list[str]) -> Namespace:
         "--weights", metavar="PATH", help="folder of trained experts instead of this release's"
     )
     parser.add_argument("--mcp", action="store_true", help="serve the endpoints to MCP clients too")
+    parser.add_argument(
+        "--replicas", type=int, metavar="N", help="so many copies of the page, with Ray Serve"
+    )
     options = parser.parse_args(arguments)
     if not 1 <= options.port <= 65535:
         raise SettingError(f"--port must be from 1 to 65535, got {options.port}")
@@ -55,6 +58,10 @@ def check_port(host: str, port: int) -> None:
 def main(arguments: list[str]) -> None:
     options = parse(arguments)
     check_port(options.host, options.port)
+    if options.replicas is not None:
+        from mtgen.ui.replicas import serve_replicas
+
+        return serve_replicas(options)
     from mtgen import ui
     from mtgen.model.files import WEIGHTS
     from mtgen.ui.libretranslate import LibreTranslate
