@@ -38,7 +38,7 @@ AHEAD = 16
 """Tokens of a text that are computed before anybody reads them."""
 IDLE_S = 2.0
 """After which the thread that computes ends."""
-RELEASE_S = 20.0
+RELEASE_S = 5.0
 """Seconds of work after which memory that is free goes back to the system."""
 WORTH_SHARING = 32
 """Rows that must be saved by computing what prompts begin with once, in a step of its own."""
