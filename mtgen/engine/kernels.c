@@ -42,8 +42,7 @@ other. */
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VNNI__)
 
-#define ROWS 6   /* that are multiplied with tiles at once: what fits into registers, ... */
-#define PANELS 2 /* ... of so many tiles: a load of four columns of a row serves all of them */
+#define ROWS 6 /* that are multiplied with a tile at once: what fits into registers */
 typedef __m512 vec;
 typedef __m512i ivec;
 
@@ -92,7 +91,6 @@ INLINE ivec i_shift(ivec x, int32_t bits) { return _mm512_sllv_epi32(x, i_set(bi
 #else
 
 #define ROWS 2
-#define PANELS 1
 typedef struct { __m256 a, b; } vec;
 typedef struct { __m256i a, b; } ivec;
 
@@ -373,151 +371,92 @@ static void normalise_and_encode(
   encode(space, to, row, span);
 }
 
-typedef struct {
-  const uint8_t *tiles[PANELS];
-} place;
-
-INLINE place panels_from(const matrix *m, int panel, int64_t size) {
-  place at;
-  for (int p = 0; p < PANELS; p++) at.tiles[p] = m->tiles + (panel + p) * size;
-  return at;
-}
-
-/* What a block of columns gives of n rows and `many` panels. */
+/* What a block of 32 columns gives of n rows, into `found`. */
 INLINE void add_block(
-    const place *at, const codes *x, int64_t first, const int n, const int many, const int bits,
-    ivec *found) {
+    const uint8_t *tile, const codes *x, int64_t first, const int n, const int bits, ivec *found) {
   const int8_t *q = x->codes + first * BLOCK;
 #pragma GCC unroll 8
-  for (int r = 0; r < n; r++)
-    for (int p = 0; p < many; p++) found[p * n + r] = i_set(bits == 4 ? 0 : x->offsets[first + r]);
+  for (int r = 0; r < n; r++) found[r] = i_set(bits == 4 ? 0 : x->offsets[first + r]);
   const int words = bits == 4 ? 4 : 8;
 #pragma GCC unroll 8
   for (int j = 0; j < words; j++) {
-    ivec low[PANELS], high[PANELS];
-    for (int p = 0; p < many; p++) {
-      low[p] = i_load(at->tiles[p] + 64 * j);
-      if (bits == 8) continue;
-      high[p] = i_high(low[p]);
-      low[p] = i_low(low[p]);
+    ivec low = i_load(tile + 64 * j), high = low;
+    if (bits == 4) {
+      high = i_high(low);
+      low = i_low(low);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < n; r++) {
       int32_t four;
       memcpy(&four, q + r * BLOCK + 4 * j, 4);
-      for (int p = 0; p < many; p++) {
-        ivec *sum = found + p * n + r;
-        *sum = bits == 4 ? i_dot4(*sum, low[p], four) : i_dot8(*sum, low[p], four);
-      }
+      found[r] = bits == 4 ? i_dot4(found[r], low, four) : i_dot8(found[r], low, four);
       if (bits == 8) continue;
       memcpy(&four, q + r * BLOCK + BLOCK / 2 + 4 * j, 4);
-      for (int p = 0; p < many; p++)
-        found[p * n + r] = i_dot4(found[p * n + r], high[p], four);
+      found[r] = i_dot4(found[r], high, four);
     }
   }
 }
 
-/* Adds the products of n rows with panels of 16 outputs to `sum`. */
-INLINE void add_products4(
-    const matrix *m, int panel, const codes *x, int row, const int n, const int many, vec *sum) {
-  place at = panels_from(m, panel, (int64_t)x->blocks * TILE4);
-  for (int b = 0; b < x->blocks; b++) {
-    ivec found[PANELS * ROWS];
+/* Adds the products of 16 outputs with n rows to `sum`. */
+INLINE void add_products4(const matrix *m, int panel, const codes *x, int row, const int n, vec *sum) {
+  const uint8_t *tile = m->tiles + (int64_t)panel * x->blocks * TILE4;
+  for (int b = 0; b < x->blocks; b++, tile += TILE4) {
+    ivec found[ROWS];
     int64_t first = place_of_block(x, row, b);
-    add_block(&at, x, first, n, many, 4, found);
-    vec scale[PANELS], least[PANELS];
-    for (int p = 0; p < many; p++) {
-      scale[p] = v_halves(at.tiles[p] + 256);
-      least[p] = v_halves(at.tiles[p] + 288);
-      at.tiles[p] += TILE4;
-    }
+    add_block(tile, x, first, n, 4, found);
+    vec scale = v_halves(tile + 256), least = v_halves(tile + 288);
 #pragma GCC unroll 8
     for (int r = 0; r < n; r++) {
-      vec unit = v_set(x->scales[first + r]), total = v_set(x->sums[first + r]);
-      for (int p = 0; p < many; p++) {
-        vec *to = sum + p * n + r;
-        *to = v_fma(v_float(found[p * n + r]), v_mul(scale[p], unit), *to);
-        *to = v_fma(least[p], total, *to);
-      }
+      sum[r] = v_fma(v_float(found[r]), v_mul(scale, v_set(x->scales[first + r])), sum[r]);
+      sum[r] = v_fma(least, v_set(x->sums[first + r]), sum[r]);
     }
   }
 }
 
 INLINE void add_products8(
-    const matrix *m, int panel, const codes *x, int row, const int n, const int many,
-    const int shifted, vec *sum) {
+    const matrix *m, int panel, const codes *x, int row, const int n, const int shifted, vec *sum) {
   const int span = shifted ? m->span : 1;
-  place at = panels_from(m, panel, (int64_t)(x->blocks / span) * (span * WORDS8 + SCALES));
-  for (int b = 0; b < x->blocks; b += span) {
-    ivec total[PANELS * ROWS];
-    for (int i = 0; i < n * many; i++) total[i] = i_set(0);
-    for (int i = 0; i < span; i++) {
-      ivec found[PANELS * ROWS];
+  const uint8_t *tile = m->tiles + (int64_t)panel * (x->blocks / span) * (span * WORDS8 + SCALES);
+  for (int b = 0; b < x->blocks; b += span, tile += SCALES) {
+    ivec total[ROWS];
+    for (int r = 0; r < n; r++) total[r] = i_set(0);
+    for (int i = 0; i < span; i++, tile += WORDS8) {
+      ivec found[ROWS];
       int64_t first = place_of_block(x, row, b + i);
-      add_block(&at, x, first, n, many, 8, found);
+      add_block(tile, x, first, n, 8, found);
 #pragma GCC unroll 8
       for (int r = 0; r < n; r++)
-        for (int p = 0; p < many; p++) {
-          ivec more = found[p * n + r];
-          total[p * n + r] =
-              shifted ? i_add(total[p * n + r], i_shift(more, x->shifts[first + r])) : more;
-        }
-      for (int p = 0; p < many; p++) at.tiles[p] += WORDS8;
+        total[r] = shifted ? i_add(total[r], i_shift(found[r], x->shifts[first + r])) : found[r];
     }
-    vec scale[PANELS];
-    for (int p = 0; p < many; p++) {
-      scale[p] = v_halves(at.tiles[p]);
-      at.tiles[p] += SCALES;
-    }
+    vec scale = v_halves(tile);
     int64_t first = place_of_block(x, row, b);
 #pragma GCC unroll 8
-    for (int r = 0; r < n; r++) {
-      vec unit = v_set(x->scales[first + r]);
-      for (int p = 0; p < many; p++) {
-        vec *to = sum + p * n + r;
-        *to = v_fma(v_float(total[p * n + r]), v_mul(scale[p], unit), *to);
-      }
-    }
-  }
-}
-
-/* Outputs of n rows and so many panels; `out` has those of a panel after each other. */
-INLINE void panels_of(
-    const matrix *m, const codes *x, int panel, int row, const int n, const int many, vec *out) {
-  vec sum[PANELS * ROWS];
-  for (int p = 0; p < many; p++)
     for (int r = 0; r < n; r++)
-      sum[p * n + r] = m->bias ? v_load(m->bias + (panel + p) * LANES) : v_set(0);
-  if (m->bits == 4) add_products4(m, panel, x, row, n, many, sum);
-  else if (m->span == 1) add_products8(m, panel, x, row, n, many, 0, sum);
-  else add_products8(m, panel, x, row, n, many, 1, sum);
-  for (int i = 0; i < n * many; i++) out[i] = sum[i];
+      sum[r] = v_fma(v_float(total[r]), v_mul(scale, v_set(x->scales[first + r])), sum[r]);
+  }
 }
 
 typedef void (*outputs)(const matrix *, const codes *, int, int, vec *);
-#define OUTPUTS(n, many) \
-  static void outputs_##n##_##many( \
-      const matrix *m, const codes *x, int panel, int row, vec *out) { \
-    panels_of(m, x, panel, row, n, many, out); \
+#define OUTPUTS(n) \
+  static void outputs_##n(const matrix *m, const codes *x, int panel, int row, vec *out) { \
+    vec sum[n]; \
+    for (int r = 0; r < n; r++) sum[r] = m->bias ? v_load(m->bias + panel * LANES) : v_set(0); \
+    if (m->bits == 4) add_products4(m, panel, x, row, n, sum); \
+    else if (m->span == 1) add_products8(m, panel, x, row, n, 0, sum); \
+    else add_products8(m, panel, x, row, n, 1, sum); \
+    for (int r = 0; r < n; r++) out[r] = sum[r]; \
   }
-OUTPUTS(1, 1)
-OUTPUTS(2, 1)
-#if PANELS == 1
-static const outputs outputs_of[ROWS][PANELS] = {{outputs_1_1}, {outputs_2_1}};
+OUTPUTS(1)
+OUTPUTS(2)
+#if ROWS == 2
+static const outputs outputs_of[] = {NULL, outputs_1, outputs_2};
 #else
-OUTPUTS(3, 1)
-OUTPUTS(4, 1)
-OUTPUTS(5, 1)
-OUTPUTS(6, 1)
-OUTPUTS(1, 2)
-OUTPUTS(2, 2)
-OUTPUTS(3, 2)
-OUTPUTS(4, 2)
-OUTPUTS(5, 2)
-OUTPUTS(6, 2)
-static const outputs outputs_of[ROWS][PANELS] = {
-    {outputs_1_1, outputs_1_2}, {outputs_2_1, outputs_2_2}, {outputs_3_1, outputs_3_2},
-    {outputs_4_1, outputs_4_2}, {outputs_5_1, outputs_5_2}, {outputs_6_1, outputs_6_2}};
+OUTPUTS(3)
+OUTPUTS(4)
+OUTPUTS(5)
+OUTPUTS(6)
+static const outputs outputs_of[] = {NULL,      outputs_1, outputs_2, outputs_3,
+                                     outputs_4, outputs_5, outputs_6};
 #endif
 
 typedef enum { STORE, ADD, GATE } mode;
@@ -527,27 +466,21 @@ silu(gate) * up. */
 INLINE void multiply_panels(
     const matrix *m, const codes *x, int first, int end, const mode how, float *y, int64_t stride,
     int panel, int last) {
-  const int wide = how == GATE ? 2 : PANELS;
-  for (; panel < last; panel += wide) {
-    int here = last - panel < wide ? last - panel : wide;
+  for (; panel < last; panel += how == GATE ? 2 : 1) {
     for (int row = first, n; row < end; row += n) {
       n = ROWS - row % ROWS < end - row ? ROWS - row % ROWS : end - row;
-      vec out[2 * ROWS];
-      for (int p = 0; p < here; p += PANELS) {
-        int many = here - p < PANELS ? here - p : PANELS;
-        outputs_of[n - 1][many - 1](m, x, panel + p, row, out + p * n);
-      }
-      for (int p = 0; p < (how == GATE ? 1 : here); p++) {
-        for (int r = 0; r < n; r++) {
-          float *to = y + (row + r) * stride + (how == GATE ? panel / 2 : panel + p) * LANES;
-          vec found = out[p * n + r];
-          if (how == ADD) found = v_add(v_load(to), found);
-          if (how == GATE) {
-            vec sum = v_add(v_set(1), v_exp(v_sub(v_set(0), found)));
-            found = v_mul(v_div(found, sum), out[n + r]);
-          }
-          v_store(to, found);
+      vec out[ROWS], up[ROWS];
+      outputs_of[n](m, x, panel, row, out);
+      if (how == GATE) outputs_of[n](m, x, panel + 1, row, up);
+      for (int r = 0; r < n; r++) {
+        float *to = y + (row + r) * stride + (how == GATE ? panel / 2 : panel) * LANES;
+        vec found = out[r];
+        if (how == ADD) found = v_add(v_load(to), found);
+        if (how == GATE) {
+          vec sum = v_add(v_set(1), v_exp(v_sub(v_set(0), found)));
+          found = v_mul(v_div(found, sum), up[r]);
         }
+        v_store(to, found);
       }
     }
   }
