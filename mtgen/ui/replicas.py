@@ -103,11 +103,11 @@ def serve_replicas(options: Namespace) -> None:
         raise SettingError(f"--replicas must be from 1 to {MOST_REPLICAS}, got {options.replicas}")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     cores = usable_cores()
-    local: dict[str, Any] = {}
+    local: dict[str, Any] = {"logging_level": "ERROR"}
     if not os.environ.get("RAY_ADDRESS"):
         local["num_cpus"] = max(cores, options.replicas)
     try:
-        ray.init(log_to_driver=False, logging_level="ERROR", include_dashboard=False, **local)
+        ray.init(log_to_driver=False, include_dashboard=False, **local)
         serve.start(http_options=HTTPOptions(host=options.host, port=options.port))
     except Exception as error:  # Ray raises plain ones
         raise MtgenError(f"Ray does not start: {error}") from None
