@@ -148,6 +148,7 @@ def test_half_of_the_connections_drop_and_the_others_get_all(page):
     assert answers(page)
 
 
+@pytest.mark.slow
 def test_a_full_queue_says_so_and_is_empty_afterwards(page):
     clients = [Client(page.url, verbose=False) for _ in range(AT_ONCE)]
     jobs = [
