@@ -80,13 +80,8 @@ def main(arguments: list[str]) -> None:
         server_port=options.port,
         mcp_server=options.mcp,
         prevent_thread_lock=True,
-        ssr_mode=False,  # Node, which a Space may have, would not pass the API's paths on
         app_kwargs={"lifespan": api.lifespan},
-        show_error=True,
-        theme=ui.theme(),
-        css=ui.CSS,
-        head=ui.HEAD,
-        footer_links=["api", "settings"],
+        **ui.looks(),
     )
     # Only now: loading would compete with the page for the two cores.
     started = time.perf_counter()

@@ -4,9 +4,9 @@ Weights are blocks of 32 columns, of 4 bits or 8, and up to MOST_SPAN blocks of 
 scale. Activations are rounded to int8 before each product, 32 columns a scale (as ggml does, docs
 of ggml-org/ggml); everything else is float32. Where blocks of weights share a scale, those of
 activations differ by powers of two: sums of products stay whole numbers until all are added, and
-half of the work beside the products is saved. What a row gives depends on its own stream alone: whatever else is
-computed in the same call, and however a prompt is cut into calls, its sums are made of the same
-terms in the same order. `docs/decisions/0011-own-kernels.md` has the measurements.
+half of the work beside the products is saved. What a row gives depends on its own stream alone:
+whatever else is computed in the same call, and however a prompt is cut into calls, its sums are
+made of the same terms in the same order. `docs/decisions/0011-own-kernels.md` has the measurements.
 
 A tile is 16 outputs by 32 columns. Four bits: byte `4 n + i` of the 64-byte word j holds column
 4 j + i of output n in its low half and column 16 + 4 j + i in its high half; then 16 float16

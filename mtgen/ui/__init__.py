@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from mtgen.ui.startup import without_stub_files
 
@@ -88,6 +89,18 @@ def theme() -> Base:
     """Looks of the page, light and dark; only fonts that are on the reader's machine."""
     fonts = ["system-ui", "sans-serif"]
     return Soft(primary_hue="teal", font=fonts, font_mono=["ui-monospace", "monospace"])
+
+
+def looks() -> dict[str, Any]:
+    """How the page is served, whoever serves it."""
+    return {
+        "ssr_mode": False,  # Node, which a Space may have, would not pass the API's paths on
+        "show_error": True,
+        "theme": theme(),
+        "css": CSS,
+        "head": HEAD,
+        "footer_links": ["api", "settings"],
+    }
 
 
 def build_app(model: SharedModel) -> gr.Blocks:

@@ -84,10 +84,7 @@ def build(trunk: str | None, weights: str | None) -> Any:
     model = SharedModel(lambda: mtgen.load(trunk, weights=weights), Path(weights or WEIGHTS))
     page = ui.build_app(model)
     app = FastAPI(lifespan=LibreTranslate(model, page).lifespan)
-    gr.mount_gradio_app(
-        app, page, path="/", ssr_mode=False, show_error=True,
-        theme=ui.theme(), css=ui.CSS, head=ui.HEAD, footer_links=["api", "settings"],
-    )  # fmt: skip
+    gr.mount_gradio_app(app, page, path="/", **ui.looks())
     model.start()
     return Named(app, serve.get_replica_context().replica_id.unique_id)
 

@@ -12,7 +12,7 @@ from gradio_client import Client
 from mtgen.errors import SettingError
 from tests.ui.conftest import Server
 
-ray_serve = pytest.importorskip("ray.serve")
+pytest.importorskip("ray.serve")
 LONG = {"prompt": "Tell me a story.", "max_new_tokens": 60, "seed": 5}
 
 
@@ -25,7 +25,7 @@ def test_a_visitor_is_known_by_the_address_that_a_proxy_gives_or_the_connection_
     assert address({"client": None}) == "nobody"
 
 
-def test_a_number_of_copies_that_cannot_be_is_refused(capsys):
+def test_a_number_of_copies_that_cannot_be_is_refused():
     from app import parse
     from mtgen.ui.replicas import serve_replicas
 
