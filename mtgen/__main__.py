@@ -51,8 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
         "transformers, and llama.cpp and CTranslate2 where requirements-bench.txt is installed.",
     )
     bench.add_argument(
-        "--task", choices=("text", "translate", "image", "start"), action="append",
-        help="what to measure; may be repeated; all unless given",
+        "--task", choices=("text", "translate", "image", "start", "scaling"), action="append",
+        help="what to measure; may be repeated; all but scaling unless given",
     )  # fmt: skip
     bench.add_argument("--rounds", type=int, default=5, help="rounds; medians are reported")
     bench.add_argument("--tokens", type=int, default=64, help="text: new tokens a round")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from PIL.Image import Image
 from torch import Tensor
 
@@ -53,12 +53,14 @@ from mtgen.model.checkpoint import (
     load_autoencoder,
     load_image_expert,
     load_picture_tokenizer,
+    load_target_vocabulary,
     load_translation_expert,
 )
 from mtgen.model.files import (
     AUTOENCODER,
     IMAGE_EXPERT,
     PICTURE_TOKENIZER,
+    TARGET_VOCABULARY,
     TRANSLATION_EXPERT,
     WEIGHTS,
     trained_styles,
@@ -114,6 +116,7 @@ class Pipeline:
         """The day that stands in the marks of pictures; evals hold it still."""
         self._painters: Painters | None = None
         self._translation: list[Updates] | None = None
+        self._vocabularies: dict[str, Int64[Tensor, " N"]] = {}
         self.translation_model = self.model
         """The same with the fingerprint of the translation expert, once that is loaded."""
         self.image_model = self.model
@@ -275,13 +278,24 @@ class Pipeline:
         """
         with self._experts_lock:
             if self._translation is None:
-                path = self.weights / TRANSLATION_EXPERT
-                self._translation = load_translation_expert(
-                    self.runtime.config, self.runtime.cache_dtype, path
+                config = self.runtime.config
+                expert, lists = (self.weights / x for x in (TRANSLATION_EXPERT, TARGET_VOCABULARY))
+                self._vocabularies = load_target_vocabulary(
+                    config.vocab_size, self.tokenizer.eos_ids, lists
                 )
-                self.translation_model = f"{self.model}+translation-{sha256_of_all([path])[:8]}"
+                self._translation = load_translation_expert(
+                    config, self.runtime.cache_dtype, expert
+                )
+                digest = sha256_of_all(self.translation_files)
+                self.translation_model = f"{self.model}+translation-{digest[:8]}"
                 release_free_memory()
             return self._translation
+
+    @property
+    def translation_files(self) -> list[Path]:
+        """What decides on translations, beside the trunk."""
+        lists = self.weights / TARGET_VOCABULARY
+        return [self.weights / TRANSLATION_EXPERT, *([lists] if lists.is_file() else [])]
 
     def translation_stream(
         self,
@@ -320,7 +334,7 @@ class Pipeline:
             marks = (f"{request.mark}:{key.fingerprint}",)
         return TranslationStream(
             request, self.runtime, self.tokenizer, expert, self.translation_model, stop, pieces,
-            writer, bonus, marks,
+            writer, bonus, marks, self._vocabularies,
         )  # fmt: skip
 
     def document_stream(

@@ -56,10 +56,9 @@ def expert_sha256(pipeline: Pipeline | Foreign) -> str | None:
     """
     from evals.models import Foreign
     from evals.runner.trunk_alone import TrunkAlone
-    from mtgen.model.files import TRANSLATION_EXPERT
     from mtgen.model.trunk import sha256_of_all
 
     if isinstance(pipeline, TrunkAlone | Foreign):
         return None
     pipeline.translation_expert()
-    return sha256_of_all([pipeline.weights / TRANSLATION_EXPERT])
+    return sha256_of_all(pipeline.translation_files)

@@ -69,6 +69,14 @@ def parser() -> Parser:
     sheets.add_argument("pack", type=Path, metavar="DIR", help="what build --pack was given")
     sheets.add_argument("--out", type=Path, required=True, metavar="DIR", help="for the PNGs")
     sheets.add_argument("--seed", type=int, default=0)
+    vocabulary = commands.add_parser(
+        "vocabulary", help="list the tokens that each target language needs, for quick translation"
+    )
+    vocabulary.add_argument("pack", type=Path, metavar="DIR", help="what build --pack was given")
+    vocabulary.add_argument("--out", type=Path, required=True, metavar="FILE.safetensors")
+    vocabulary.add_argument(
+        "--least", type=int, default=3, metavar="N", help="times that a token must stand there"
+    )
     sources = commands.add_parser("sources", help="list the sources of a set")
     sources.add_argument("set", choices=SETS)
     sources.add_argument("--json", action="store_true")
@@ -113,6 +121,14 @@ def main(arguments: list[str]) -> int | None:
             print_json(record | {"size_px": chosen.size_px})
         else:
             print(f"{found:,.0f} pictures/s of {chosen.size_px} px with {chosen.workers} workers")
+        return None
+    if chosen.command == "vocabulary":
+        from mtgen.data.vocabulary import write_vocabulary
+        from mtgen.model.trunk import find_trunk
+
+        found = write_vocabulary(chosen.pack, chosen.out, find_trunk(), chosen.least)
+        for lang, count in found.items():
+            print(f"{lang}: {count:,} tokens")
         return None
     if chosen.command == "hold-out":
         from mtgen.data.parallel.held_out import read_sentences, write_hashes

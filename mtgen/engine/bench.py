@@ -51,6 +51,7 @@ PARTS = (
 )  # fmt: skip
 """Whose combinations are 1,000 sentences of ten to twelve words."""
 TASKS = ("text", "translate", "image", "start")
+"""What is measured unless something is asked for; `scaling` is measured only then."""
 OURS = "mtgen"
 
 
@@ -66,7 +67,8 @@ class Row:
     ratios: dict[str, float]
     """How many times as good ours is, by contestant; medians of ratios within rounds."""
     floor: float | None = None
-    """Which share ours is of what the machine could do, 0..1."""
+    """Which share ours is of what the machine could do, 0..1: of tokens one by one, how fast it
+    reads memory; of a prompt, how fast it multiplies."""
 
 
 def sentences(count: int) -> list[str]:
@@ -145,7 +147,9 @@ def greedy(runtime: Runtime, prompt: list[int], num_tokens: int) -> Run:
     return once
 
 
-def bench_text(pipeline: Pipeline, rounds: int, num_tokens: int, read: float) -> list[Row]:
+def bench_text(
+    pipeline: Pipeline, rounds: int, num_tokens: int, read: float, products: float
+) -> list[Row]:
     """One stream, its first token, many streams, and what marking costs."""
     runtime, tokenizer = pipeline.runtime, pipeline.tokenizer
     prompts = {
@@ -171,26 +175,16 @@ def bench_text(pipeline: Pipeline, rounds: int, num_tokens: int, read: float) ->
 
         runs = {maker: (lambda maker=maker, speed=speed: speed(maker)) for maker in makers}
         found = interleaved(runs, rounds, f"text, {name} prompt")
-        floor = pipeline.runtime.num_weight_bytes / read if pipeline.runtime.is_native else None
+        kernels = runtime.schedule.trunk if runtime.schedule is not None else None
+        floor = kernels and kernels.num_bytes / read
         what = f"decoding after {len(prompt)} tokens"
         rows.append(row("text", what, "tokens/s", found, floor=floor))
         firsts = {maker: some[1:] for maker, some in firsts.items()}
-        rows.append(row("text", f"first token after {len(prompt)}", "s", firsts))
-
-    def written(number: int, mark: str = "gumbel") -> int:
-        request = TextRequest(
-            prompt=f"Tell me about the number {number}.", seed=number, max_new_tokens=num_tokens,
-            temperature=0.8, mark=mark,
-        )  # fmt: skip
-        stream = pipeline.text_stream(request)
-        return stream.generation.timings.num_new_tokens
+        floor = kernels and kernels.num_products(len(prompt)) / products
+        rows.append(row("text", f"first token after {len(prompt)}", "s", firsts, floor=floor))
 
     def pace(count: int, mark: str = "gumbel") -> float:
-        """Tokens a second of all streams together."""
-        with ThreadPoolExecutor(count) as pool:
-            began = time.perf_counter()
-            made = sum(pool.map(lambda n: written(n, mark), range(count)))
-            return made / (time.perf_counter() - began)
+        return pace_of_streams(pipeline, count, num_tokens, mark)
 
     found = interleaved(
         {OURS: lambda: pace(1), "without a mark": lambda: pace(1, "none")}, rounds, "marks"
@@ -201,6 +195,68 @@ def bench_text(pipeline: Pipeline, rounds: int, num_tokens: int, read: float) ->
     )
     rows.append(row("text", f"{STREAMS} streams together", "tokens/s", found))
     return rows
+
+
+def pace_of_streams(pipeline: Pipeline, count: int, num_tokens: int, mark: str = "gumbel") -> float:
+    """Tokens a second of so many texts together."""
+
+    def written(number: int) -> int:
+        request = TextRequest(
+            prompt=f"Tell me about the number {number}.", seed=number, max_new_tokens=num_tokens,
+            temperature=0.8, mark=mark,
+        )  # fmt: skip
+        return pipeline.text_stream(request).generation.timings.num_new_tokens
+
+    with ThreadPoolExecutor(count) as pool:
+        began = time.perf_counter()
+        made = sum(pool.map(written, range(count)))
+        return made / (time.perf_counter() - began)
+
+
+def bench_scaling(pipeline: Pipeline, rounds: int, num_tokens: int) -> list[Row]:
+    """What longer prompts, more streams, more sentences and other pictures cost."""
+    runtime, tokenizer = pipeline.runtime, pipeline.tokenizer
+    story = tokenizer.encode(" ".join(sentences(500)))
+    room = runtime.config.context_length - num_tokens
+    firsts: dict[str, list[float]] = {}
+
+    def after(length: int) -> float:
+        prompt = [tokenizer.document_start_id, *story[: length - 1]]
+        first, rest = greedy(runtime, prompt, num_tokens)()
+        firsts.setdefault(f"decoding after {length} tokens", []).append(first)
+        return (num_tokens - 1) / rest
+
+    def translated(count: int) -> float:
+        some = sentences(count)
+        return count / timed(lambda: pipeline.translate_all(some, source=SOURCE, target=TARGET))
+
+    def drawn(**settings: Any) -> Callable[[], float]:
+        return lambda: pipeline.image(PICTURE, seed=1, **settings).timings.total_s
+
+    def measured(unit: str, points: dict[str, Callable[[], float]]) -> list[Row]:
+        found = interleaved(points, rounds, unit)
+        return [row("scaling", what, unit, {OURS: values}) for what, values in found.items()]
+
+    rows = measured("tokens/s", {
+        f"decoding after {n} tokens": lambda n=n: after(n)
+        for n in (16, 64, 256, 1024, 4096) if n <= room
+    })  # fmt: skip
+    rows += [
+        row("scaling", what.replace("decoding", "first token"), "s", {OURS: values[1:]})
+        for what, values in firsts.items()
+    ]
+    rows += measured("tokens/s", {
+        f"{n} streams together": lambda n=n: pace_of_streams(pipeline, n, num_tokens)
+        for n in (1, 2, 4, 8, 16, 32)
+    })  # fmt: skip
+    rows += measured(
+        "sentences/s", {f"{n} sentences": lambda n=n: translated(n) for n in (1, 8, 32, 200)}
+    )
+    return rows + measured("s", {
+        **{f"{n} pictures of 256 px": drawn(num_images=n) for n in (1, 2, 4)},
+        "one picture of 128 px": drawn(size_px=128),
+        **{f"one picture in {n} rounds": drawn(num_inference_steps=n) for n in (4, 64)},
+    })  # fmt: skip
 
 
 def bench_translation(pipeline: Pipeline, rounds: int, count: int) -> list[Row]:
@@ -307,7 +363,7 @@ def bench(
     Args:
         trunk: As in `mtgen.load`.
         weights: Folder of the experts; None is this release's.
-        tasks: Of TASKS.
+        tasks: Of TASKS, and "scaling".
         rounds: Interleaved rounds after one to warm up, 1..100.
         num_tokens: New tokens a round, 2..1024.
         num_sentences: Translated in batches, 1..1000.
@@ -327,10 +383,11 @@ def bench(
     read, products = memory_speed(), product_speed()
     process, rows, resident = psutil.Process(), [], {}
     measure = {
-        "image": lambda: bench_image(pipeline, rounds),
+        "text": lambda: bench_text(pipeline, rounds, num_tokens, read, products),
         "translate": lambda: bench_translation(pipeline, rounds, num_sentences),
-        "text": lambda: bench_text(pipeline, rounds, num_tokens, read),
+        "image": lambda: bench_image(pipeline, rounds),
         "start": lambda: bench_start(pipeline, rounds),
+        "scaling": lambda: bench_scaling(pipeline, rounds, num_tokens),
     }
     if "image" in tasks:
         pipeline.image(PICTURE, seed=1)
@@ -338,9 +395,9 @@ def bench(
         pipeline.translate(sentences(1)[0], source=SOURCE, target=TARGET)
     pipeline.text(PROMPT, max_new_tokens=8, seed=1)
     resident["after the first answer of each"] = process.memory_info().rss / 1e6
-    for task in TASKS:
+    for task, work in measure.items():
         if task in tasks:
-            rows += measure[task]()
+            rows += work()
     return {
         "model": pipeline.model,
         "threads": torch.get_num_threads(),
@@ -367,7 +424,7 @@ def table(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         ours = f"{row['values'][OURS]:.{3 if row['unit'] == 's' else 1}f} {row['unit']}"
-        floor = "" if row["floor"] is None else f"  {row['floor']:.0%} of what memory allows"
+        floor = "" if row["floor"] is None else f"  {row['floor']:.0%} of what the machine allows"
         lines.append(f"{row['task']:9}  {row['what']:32}  {ours:>16}{floor}")
         for name, ratio in row["ratios"].items():
             theirs = f"{row['values'][name]:.{3 if row['unit'] == 's' else 1}f} {row['unit']}"

@@ -58,6 +58,23 @@ INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec v_round(vec a) { return _mm512_roundscale_ps(a, 8); }
 INLINE vec v_abs(vec a) { return _mm512_abs_ps(a); }
 INLINE float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
+/* The sums of LANES vectors: halves of pairs are added until a lane is one of them. */
+INLINE vec v_sums(const vec *x) {
+  vec two[8], four[4];
+  for (int i = 0; i < 8; i++)
+    two[i] = v_add(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]),
+                   _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+  for (int i = 0; i < 4; i++) {
+    __m512d a = _mm512_castps_pd(two[2 * i]), b = _mm512_castps_pd(two[2 * i + 1]);
+    four[i] = v_add(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+  }
+  for (int i = 0; i < 2; i++)
+    two[i] = v_add(_mm512_shuffle_f32x4(four[2 * i], four[2 * i + 1], 0x88),
+                   _mm512_shuffle_f32x4(four[2 * i], four[2 * i + 1], 0xDD));
+  return v_add(_mm512_shuffle_f32x4(two[0], two[1], 0x88),
+               _mm512_shuffle_f32x4(two[0], two[1], 0xDD));
+}
 INLINE float v_most(vec a) { return _mm512_reduce_max_ps(a); }
 INLINE vec v_power(vec n) { /* 2 to whole numbers, -127 gives 0 */
   __m512i bits = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
@@ -116,6 +133,22 @@ INLINE float v_sum(vec x) {
   for (int i = 0; i < 8; i++) sum += parts[i];
   return sum;
 }
+INLINE __m256 sums_half(const vec *x) {
+  __m256 two[4], four[2];
+  for (int i = 0; i < 4; i++) {
+    __m256 a = _mm256_add_ps(x[2 * i].a, x[2 * i].b);
+    __m256 b = _mm256_add_ps(x[2 * i + 1].a, x[2 * i + 1].b);
+    two[i] = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+  }
+  for (int i = 0; i < 2; i++) {
+    __m256d a = _mm256_castps_pd(two[2 * i]), b = _mm256_castps_pd(two[2 * i + 1]);
+    four[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
+                            _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+  }
+  return _mm256_add_ps(_mm256_permute2f128_ps(four[0], four[1], 0x20),
+                       _mm256_permute2f128_ps(four[0], four[1], 0x31));
+}
+INLINE vec v_sums(const vec *x) { return (vec){sums_half(x), sums_half(x + 8)}; }
 INLINE float v_most(vec x) {
   float parts[8];
   _mm256_storeu_ps(parts, _mm256_max_ps(x.a, x.b));
@@ -535,6 +568,14 @@ typedef struct {
   int32_t id;
 } candidate;
 
+/* Tokens of which the likeliest are wanted for some rows. */
+typedef struct {
+  const matrix *head; /* gives their logits */
+  const int32_t *ids; /* of its outputs; NULL where these are their numbers */
+  int32_t size;       /* how many they are */
+  int32_t n_rows;
+} vocabulary;
+
 typedef struct {
   const model *model;
   const layer *expert; /* its matrices take the place of the model's, for the rows that it is for */
@@ -544,9 +585,10 @@ typedef struct {
   float *logits;
   int n_rows, n_expert_rows, n_wanted; /* rows of the expert come first */
   int n_top, k;                        /* rows of which the k likeliest tokens are wanted */
+  const vocabulary *vocabularies; /* of those rows, in their order */
   float *log_probs;
   int64_t *ids;
-  int vocabulary, sections;
+  int sections; /* room for */
   float *logits_here; /* of each thread: of those rows, for a part of the vocabulary */
   float *maxima, *sums; /* of each section, and of the exponentials of what is below its maximum */
   candidate *top;       /* the likeliest that each thread has found for each of those rows */
@@ -614,14 +656,20 @@ INLINE void attend(
   int room = padded(length);
   vec q[MAX_GROUP * MAX_HEAD];
   for (int i = 0; i < group * n; i++) q[i] = v_load(query + i * LANES);
-  for (int p = 0; p < length; p++) {
-    vec k[MAX_HEAD];
-    for (int i = 0; i < n; i++) k[i] = v_bf16(keys + offsets[p] + i * LANES);
-    for (int h = 0; h < group; h++) {
-      vec sum = v_mul(q[h * n], k[0]);
-      for (int i = 1; i < n; i++) sum = v_fma(q[h * n + i], k[i], sum);
-      scores[h * room + p] = v_sum(sum);
+  vec products[MAX_GROUP * LANES];
+  for (int i = 0; i < group * LANES; i++) products[i] = v_set(0);
+  for (int first = 0; first < length; first += LANES) {
+    for (int p = first; p < length && p < first + LANES; p++) {
+      vec k[MAX_HEAD];
+      for (int i = 0; i < n; i++) k[i] = v_bf16(keys + offsets[p] + i * LANES);
+      for (int h = 0; h < group; h++) {
+        vec sum = v_mul(q[h * n], k[0]);
+        for (int i = 1; i < n; i++) sum = v_fma(q[h * n + i], k[i], sum);
+        products[h * LANES + p - first] = sum;
+      }
     }
+    for (int h = 0; h < group; h++)
+      v_store(scores + h * room + first, v_sums(products + h * LANES));
   }
   float total[MAX_GROUP];
   for (int h = 0; h < group; h++) {
@@ -702,34 +750,35 @@ static int keep_likeliest(candidate *top, int found, int k, const float *logits,
   return found;
 }
 
-/* The head's products with rows of which the likeliest tokens are wanted, a part of the vocabulary
-for each thread, never all logits at once: of 64 rows they would be 12 MB. */
-static void rank_tokens(const job *j, int thread) {
-  const matrix *head = &j->model->head;
-  int sections = j->sections, end = share(sections, thread + 1), panels = head->rows / LANES;
-  int first = j->n_wanted - j->n_top;
+INLINE int sections_of(int tokens) { return (tokens + SECTION - 1) / SECTION; }
+
+/* The products of a vocabulary with the rows that ask for it, the first of them `row`; a part of
+it for each thread, never all logits at once: of 64 rows they would be 12 MB. */
+static void rank_tokens(const job *j, const vocabulary *v, int row, int thread) {
+  int sections = sections_of(v->size), end = share(sections, thread + 1);
+  int panels = v->head->rows / LANES, first = j->n_wanted - j->n_top;
   float *logits = j->logits_here + (int64_t)thread * j->n_top * AT_ONCE;
   candidate *top = j->top + (int64_t)thread * j->n_top * j->k;
   int *found = j->n_found + thread * j->n_top;
-  memset(found, 0, (size_t)j->n_top * sizeof *found);
+  memset(found + row, 0, (size_t)v->n_rows * sizeof *found);
   for (int s = share(sections, thread), next; s < end; s = next) {
     next = s + SECTIONS_AT_ONCE < end ? s + SECTIONS_AT_ONCE : end;
     int last = next * SECTION / LANES < panels ? next * SECTION / LANES : panels;
     multiply_panels(
-        head, &j->x, first, j->n_wanted, STORE,
+        v->head, &j->x, first + row, first + row + v->n_rows, STORE,
         logits - ((int64_t)first * AT_ONCE + s * SECTION), AT_ONCE, s * SECTION / LANES, last);
-    for (int r = 0; r < j->n_top; r++) {
+    for (int r = row; r < row + v->n_rows; r++) {
       for (int t = s; t < next; t++) {
         float *some = logits + (int64_t)r * AT_ONCE + (t - s) * SECTION;
-        int n = j->vocabulary - t * SECTION < SECTION ? j->vocabulary - t * SECTION : SECTION;
+        int n = v->size - t * SECTION < SECTION ? v->size - t * SECTION : SECTION;
         for (int i = n; i < SECTION; i++) some[i] = -INFINITY;
         vec most = v_load(some), sum = v_set(0);
         for (int i = LANES; i < SECTION; i += LANES) most = v_max(most, v_load(some + i));
         float maximum = v_most(most);
         for (int i = 0; i < SECTION; i += LANES)
           sum = v_add(sum, v_exp(v_sub(v_load(some + i), v_set(maximum))));
-        j->maxima[(int64_t)r * sections + t] = maximum;
-        j->sums[(int64_t)r * sections + t] = v_sum(sum);
+        j->maxima[(int64_t)r * j->sections + t] = maximum;
+        j->sums[(int64_t)r * j->sections + t] = v_sum(sum);
         candidate *best = top + (int64_t)r * j->k;
         if (found[r] < j->k || maximum > best[j->k - 1].logit)
           found[r] = keep_likeliest(best, found[r], j->k, some, n, t * SECTION);
@@ -739,13 +788,14 @@ static void rank_tokens(const job *j, int thread) {
 }
 
 /* The k likeliest tokens of one row and their log-probabilities, from what the threads found. */
-static void merge_likeliest(const job *j, int row) {
+static void merge_likeliest(const job *j, const vocabulary *v, int row) {
+  int sections = sections_of(v->size);
   const float *maxima = j->maxima + (int64_t)row * j->sections;
   const float *sums = j->sums + (int64_t)row * j->sections;
   float most = -INFINITY;
-  for (int s = 0; s < j->sections; s++) most = maxima[s] > most ? maxima[s] : most;
+  for (int s = 0; s < sections; s++) most = maxima[s] > most ? maxima[s] : most;
   double total = 0;
-  for (int s = 0; s < j->sections; s++) total += sums[s] * expf(maxima[s] - most);
+  for (int s = 0; s < sections; s++) total += sums[s] * expf(maxima[s] - most);
   float log_total = most + (float)log(total);
   int taken[MAX_THREADS] = {0};
   for (int i = 0; i < j->k; i++) {
@@ -762,7 +812,7 @@ static void merge_likeliest(const job *j, int row) {
     if (!next) break;
     taken[from]++;
     j->log_probs[(int64_t)row * j->k + i] = next->logit - log_total;
-    j->ids[(int64_t)row * j->k + i] = next->id;
+    j->ids[(int64_t)row * j->k + i] = v->ids ? v->ids[next->id] : next->id;
   }
 }
 
@@ -817,10 +867,16 @@ static void forward(void *argument, int thread) {
   barrier();
   multiply(&m->head, &j->x, 0, j->n_wanted - j->n_top, STORE, j->logits, m->head.rows, thread);
   if (!j->n_top) return;
-  rank_tokens(j, thread);
+  const vocabulary *v = j->vocabularies;
+  for (int row = 0; row < j->n_top; row += v++->n_rows) rank_tokens(j, v, row, thread);
   barrier();
-  for (int r = share(j->n_top, thread); r < share(j->n_top, thread + 1); r++) merge_likeliest(j, r);
+  v = j->vocabularies;
+  for (int row = 0, r = share(j->n_top, thread); r < share(j->n_top, thread + 1); r++) {
+    while (r >= row + v->n_rows) row += v++->n_rows;
+    merge_likeliest(j, v, r);
+  }
 }
+
 static void *room(void **at, int64_t bytes) {
   void *found = *at;
   *at = (char *)*at + (bytes + 63) / 64 * 64;
@@ -852,7 +908,7 @@ static int64_t lay_out(job *j, void *memory, int threads, int longest) {
   j->n_scores = (int64_t)(m->n_head / m->n_kv_head) * padded(longest);
   j->scores = room(&at, threads * j->n_scores * 4);
   j->offsets = room(&at, threads * j->n_scores * 8);
-  j->sections = (j->vocabulary + SECTION - 1) / SECTION;
+  j->sections = sections_of(m->head.rows);
   j->logits_here = room(&at, (int64_t)threads * j->n_top * AT_ONCE * 4);
   j->maxima = room(&at, (int64_t)j->n_top * j->sections * 4);
   j->sums = room(&at, (int64_t)j->n_top * j->sections * 4);
@@ -881,15 +937,16 @@ static void *workspace(int64_t bytes) {
 expert:  the layers' matrices for the first `n_expert_rows`.
 wanted:  rows whose logits are wanted, then `n_top` of which the k likeliest tokens are.
 logits:  of the former, each as many as the head has rows.
+vocabularies: for the latter, in their order, which tokens.
 log_probs, ids: of the latter, k each.
 Returns 0, or -1 where memory is short. Calls wait for each other. */
 int mtgen_forward(
     const model *m, const layer *expert, const row *rows, int n_rows,
     int n_expert_rows, const cache *caches, const int32_t *wanted, int n_wanted, float *logits,
-    int n_top, int k, int vocabulary, float *log_probs, int64_t *ids, int threads) {
+    int n_top, int k, const vocabulary *vocabularies, float *log_probs, int64_t *ids, int threads) {
   job j = {.model = m, .expert = expert, .rows = rows, .caches = caches, .wanted = wanted,
            .logits = logits, .n_rows = n_rows, .n_expert_rows = n_expert_rows,
-           .n_wanted = n_wanted, .n_top = n_top, .k = k, .vocabulary = vocabulary,
+           .n_wanted = n_wanted, .n_top = n_top, .k = k, .vocabularies = vocabularies,
            .log_probs = log_probs, .ids = ids};
   int longest = 0;
   for (int r = 0; r < n_rows; r++) {

@@ -87,6 +87,12 @@ class Cache(Structure):
     )  # fmt: skip
 
 
+class Vocabulary(Structure):
+    """`vocabulary` of kernels.c."""
+
+    _fields_ = (("head", POINTER(Matrix)), ("ids", c_void_p), ("size", c_int32), ("rows", c_int32))
+
+
 def cpu_features() -> str:
     """What the CPU can, as the system tells it: a library made for another one may not run."""
     try:
@@ -138,7 +144,7 @@ def library() -> ctypes.CDLL | None:
         return None
     found.mtgen_forward.argtypes = (
         POINTER(Model), c_void_p, c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_int32,
-        c_void_p, c_int32, c_int32, c_int32, c_void_p, c_void_p, c_int32,
+        c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_void_p, c_int32,
     )  # fmt: skip
     found.mtgen_linear.argtypes = (POINTER(Matrix), c_void_p, c_int32, c_void_p, c_int32)
     return found
@@ -213,26 +219,47 @@ def eight_bits(weight: Float[Tensor, "N K"], span: int = 1) -> QuantisedMatrix:
 class Packed:
     """A matrix in tiles, and what kernels.c knows it by."""
 
-    def __init__(self, matrix: QuantisedMatrix, bias: Tensor | None = None) -> None:
-        self.tiles = tiles(matrix)
-        self.bias = None if bias is None else bias.float().contiguous()
-        self.bits = 4 if "q4" in matrix.parts else 8
-        panels, groups, size = self.tiles.shape
-        span = 1 if self.bits == 4 else size // (LANES * GROUP)
+    def __init__(self, tiles: UInt8[Tensor, "P B S"], bits: int, bias: Tensor | None) -> None:
+        self.tiles, self.bits, self.bias = tiles, bits, bias
+        panels, groups, size = tiles.shape
+        span = 1 if bits == 4 else size // (LANES * GROUP)
         self.entry = Matrix(
-            self.tiles.data_ptr(), None if self.bias is None else self.bias.data_ptr(),
-            panels * LANES, groups * span * GROUP, self.bits, span,
+            tiles.data_ptr(), None if bias is None else bias.data_ptr(),
+            panels * LANES, groups * span * GROUP, bits, span,
         )  # fmt: skip
+
+    @classmethod
+    def of(cls, matrix: QuantisedMatrix, bias: Tensor | None = None) -> Packed:
+        """Packs a matrix."""
+        bits = 4 if "q4" in matrix.parts else 8
+        return cls(tiles(matrix), bits, None if bias is None else bias.float().contiguous())
+
+    def some(self, rows: Int64[Tensor, " N"]) -> Packed:
+        """A matrix of some of the rows, filled up to a multiple of 16."""
+        rows = torch.cat([rows, rows[:1].expand(-len(rows) % LANES)])
+
+        def chosen(part: UInt8[Tensor, "P B S"], width: int) -> UInt8[Tensor, "p B S"]:
+            lanes = part.unflatten(2, (-1, LANES, width)).permute(0, 3, 1, 2, 4)
+            some = lanes.flatten(0, 1)[rows].unflatten(0, (-1, LANES))
+            return some.permute(0, 2, 3, 1, 4).flatten(2)
+
+        words, ends = self.split()
+        bias = None if self.bias is None else self.bias[rows]
+        return Packed(torch.cat([chosen(words, 4), chosen(ends, 2)], dim=2), self.bits, bias)
+
+    def split(self) -> tuple[UInt8[Tensor, "P B W"], UInt8[Tensor, "P B E"]]:
+        """Words of the tiles, and their scales with the minima of 4 bits."""
+        ends = (2 if self.bits == 4 else 1) * 2 * LANES
+        words, scales = self.tiles.split([self.tiles.shape[2] - ends, ends], dim=2)
+        return words, scales
 
     def dense(self) -> Float[Tensor, "N K"]:
         """The weights, in float32."""
         panels, groups, _ = self.tiles.shape
-        half = 2 * LANES
+        words, ends = self.split()
+        scale = ends[..., : 2 * LANES]
         if self.bits == 4:
-            words, scale, least = self.tiles.split([16 * LANES, half, half], dim=2)
             words = torch.stack([words & 15, words >> 4], dim=2)
-        else:
-            words, scale = self.tiles.split([self.tiles.shape[2] - half, half], dim=2)
         codes = words.reshape(panels, groups, -1, LANES, 4).permute(0, 3, 1, 2, 4).flatten(3)
 
         def by_output(ends: Tensor) -> Tensor:
@@ -240,7 +267,7 @@ class Packed:
             return numbers.transpose(1, 2)[..., None]
 
         if self.bits == 4:
-            weights = codes * by_output(scale) + by_output(least)
+            weights = codes * by_output(scale) + by_output(ends[..., 2 * LANES :])
         else:
             weights = (codes.float() - 128) * by_output(scale)
         return weights.view(panels * LANES, -1)
@@ -271,7 +298,7 @@ class NativeExpert:
                         up = up[interleaved(trunk.config.n_ff)]
                     weight[: len(up)] += up @ layer[name].down.float()
                 matrix = eight_bits(weight, widest_span(weight.shape[1]))
-                self.kept.append(Packed(matrix, main.bias))
+                self.kept.append(Packed.of(matrix, main.bias))
                 setattr(entry, name, self.kept[-1].entry)
 
 
@@ -322,6 +349,15 @@ class Rows:
         return dataclasses.replace(self, table=self.table[count:])
 
 
+class ShortList:
+    """Some tokens, and what gives their logits: those of the whole vocabulary, bit for bit."""
+
+    def __init__(self, tokens: Int64[Tensor, " N"], trunk: NativeTrunk) -> None:
+        """Takes tokens in ascending order."""
+        self.tokens = tokens.int().contiguous()
+        self.head = trunk.head.some(tokens)
+
+
 @dataclass(frozen=True)
 class Part:
     """Rows to compute, and what is asked for."""
@@ -331,6 +367,8 @@ class Part:
     """Which of the rows' logits."""
     k: int
     """Only the likeliest so many, with their log-probabilities; 0 for all logits."""
+    among: ShortList | None = None
+    """The likeliest of these; None is all tokens."""
 
 
 MOST_LIKELY = 64
@@ -366,21 +404,35 @@ class NativeTrunk:
         assert found is not None
         self.library = found
         self.layers = layers
-        self.kept = (embedding, head, norm, rotations)
+        self.kept = (embedding, norm, rotations)
+        self.head = head
         self.config = config
         self.entries = (Layer * config.n_layer)()
         for entry, layer in zip(self.entries, layers, strict=True):
             for name, part in layer.items():
                 setattr(entry, name, part.entry if isinstance(part, Packed) else part.data_ptr())
         self.head_rows = head.entry.rows
-        packed = [head, *(x for layer in layers for x in layer.values() if isinstance(x, Packed))]
-        self.num_bytes = sum(x.tiles.nbytes for x in packed)
+        self.matrices = [x for layer in layers for x in layer.values() if isinstance(x, Packed)]
+        self.num_bytes = sum(x.tiles.nbytes for x in (head, *self.matrices))
         """Of the weights that a token takes."""
         self.model = Model(
             config.n_layer, config.n_embd, config.n_head, config.n_kv_head, config.head_dim,
             config.n_ff, config.rms_norm_eps, rotations.data_ptr(), norm.data_ptr(), self.entries,
             embedding.entry, head.entry,
         )  # fmt: skip
+
+    def num_products(self, rows: int) -> int:
+        """Multiplications that so many rows take, with the logits of one."""
+        *layers, head = (x.entry.rows * x.entry.columns for x in (*self.matrices, self.head))
+        return rows * sum(layers) + head
+
+    def vocabulary(self, among: ShortList | None, rows: int) -> Vocabulary:
+        """For so many rows, which tokens are ranked."""
+        if among is None:
+            return Vocabulary(ctypes.pointer(self.head.entry), None, self.config.vocab_size, rows)
+        tokens = among.tokens
+        head = ctypes.pointer(among.head.entry)
+        return Vocabulary(head, tokens.data_ptr(), len(tokens), rows)
 
     def forward(self, parts: Sequence[Part]) -> list[Found]:
         """Appends rows to their streams; not to be called by two threads at once.
@@ -397,10 +449,16 @@ class NativeTrunk:
         table = np.concatenate([part.rows.table for part in parts])
         starts = itertools.accumulate((len(part.rows) for part in parts), initial=0)
         wanted = [part.wanted + start for part, start in zip(parts, starts, strict=False)]
-        order = sorted(range(len(parts)), key=lambda number: parts[number].k)
+        order = sorted(range(len(parts)), key=lambda n: (parts[n].k > 0, id(parts[n].among)))
         chosen = np.concatenate([wanted[number] for number in order])
         n_top = sum(len(part.wanted) for part in parts if part.k)
         k = max(part.k for part in parts)
+        ranked = (parts[number] for number in order if parts[number].k)
+        found = [
+            self.vocabulary(among, sum(len(part.wanted) for part in some))
+            for among, some in itertools.groupby(ranked, lambda part: part.among)
+        ]
+        vocabularies = (Vocabulary * len(found))(*found)
         expert = parts[0].rows.expert
         logits = torch.empty(len(chosen) - n_top, self.head_rows)
         log_probs, ids = torch.empty(n_top, k), torch.empty(n_top, k, dtype=torch.int64)
@@ -409,23 +467,23 @@ class NativeTrunk:
             table.ctypes.data, len(table),
             sum(len(part.rows) for part in parts if part.rows.expert is not None),
             ctypes.addressof(caches), chosen.ctypes.data, len(chosen), logits.data_ptr(),
-            n_top, k, self.config.vocab_size, log_probs.data_ptr(), ids.data_ptr(),
-            torch.get_num_threads(),
+            n_top, k, ctypes.addressof(vocabularies),
+            log_probs.data_ptr(), ids.data_ptr(), torch.get_num_threads(),
         )  # fmt: skip
         if failed:
             raise MemoryError("there is no memory left to compute with")
-        found: list[Found] = [(logits, ids)] * len(parts)
+        results: list[Found] = [(logits, ids)] * len(parts)
         at = at_top = 0
         for number in order:
             part, count = parts[number], len(wanted[number])
             if part.k:
                 rows = slice(at_top, at_top + count)
-                found[number] = log_probs[rows, : part.k], ids[rows, : part.k]
+                results[number] = log_probs[rows, : part.k], ids[rows, : part.k]
                 at_top += count
             else:
-                found[number] = logits[at : at + count, : self.config.vocab_size], None
+                results[number] = logits[at : at + count, : self.config.vocab_size], None
                 at += count
-        return found
+        return results
 
 
 class NativeLinear(torch.nn.Module):
@@ -440,7 +498,7 @@ class NativeLinear(torch.nn.Module):
         bias = None if linear.bias is None else linear.bias.detach()
         if bias is not None:
             bias = torch.nn.functional.pad(bias, (0, -len(bias) % LANES))
-        self.packed = Packed(QuantisedMatrix({"weight": weight}), bias)
+        self.packed = Packed.of(QuantisedMatrix({"weight": weight}), bias)
         self.out_features = linear.out_features
 
     def forward(self, x: Float[Tensor, "*N K"]) -> Float[Tensor, "*N R"]:

@@ -80,8 +80,17 @@ class Runtime(Protocol):
         cache: KVCache,
         k: int,
         expert: Sequence[Updates] | None = None,
+        among: Int64[Tensor, " N"] | None = None,
     ) -> tuple[Float[Tensor, "B k"], Int64[Tensor, "B k"]]:
         """Appends `ids`, and gives the k likeliest tokens after the last of each row.
+
+        Args:
+            ids: As in `forward`.
+            cache: As in `forward`.
+            k: How many, no more than there are tokens.
+            expert: As in `forward`.
+            among: Tokens that may follow, ascending; a list that is used again, as it is kept in
+                a form to compute with. None is all.
 
         Returns:
             Their log-probabilities, and their ids; the likeliest first.
@@ -173,10 +182,10 @@ class LlamaRuntime:
         self.schedule: Schedule | None = None
         if precision == "packed" and native.library() is not None and native.fits(config):
             self.cache_dtype = torch.bfloat16
-            packed = native.Packed(embedding)
+            packed = native.Packed.of(embedding)
             trunk = native.NativeTrunk(
                 config, [self._packed_layer(checkpoint, i) for i in range(config.n_layer)],
-                packed, packed if head is embedding else native.Packed(head), norm,
+                packed, packed if head is embedding else native.Packed.of(head), norm,
                 torch.view_as_real(self.rotations).flatten(1).contiguous(),
             )  # fmt: skip
             self.schedule = Schedule(trunk, self.turn)
@@ -194,11 +203,6 @@ class LlamaRuntime:
     def is_native(self) -> bool:
         """Whether our own kernels run it."""
         return self.schedule is not None
-
-    @property
-    def num_weight_bytes(self) -> int:
-        """Bytes of weights that our kernels read for a token; 0 where they do not run."""
-        return 0 if self.schedule is None else self.schedule.trunk.num_bytes
 
     def _matrix(
         self, checkpoint: Checkpoint, index: int, *names: str
@@ -243,7 +247,7 @@ class LlamaRuntime:
             matrix, bias = self._matrix(checkpoint, index, *parts)
             if name == "gate_up":
                 matrix = matrix.rows(native.interleaved(self.config.n_ff))
-            layer[name] = native.Packed(matrix, bias)
+            layer[name] = native.Packed.of(matrix, bias)
         return layer
 
     def new_cache(
@@ -278,14 +282,20 @@ class LlamaRuntime:
         cache: KVCache,
         k: int,
         expert: Sequence[Updates] | None = None,
+        among: Int64[Tensor, " N"] | None = None,
     ) -> tuple[Float[Tensor, "B k"], Int64[Tensor, "B k"]]:
         """See `Runtime.likeliest`."""
         check_room(cache, ids.shape[-1])
+        if k > (self.config.vocab_size if among is None else len(among)):
+            raise ValueError(f"{k} likeliest tokens are more than there are")
         if self.schedule is not None and k <= native.MOST_LIKELY:
-            return self.schedule.likeliest(ids, cache, k, expert)
+            return self.schedule.likeliest(ids, cache, k, expert, among)
         logits = self.forward(ids, cache, expert=expert)[:, -1]
+        if among is not None:
+            logits = logits[:, among]
         # the best of each row first: a sum over all of them would take as long as half the trunk
         found, tokens = logits.topk(k)
+        tokens = tokens if among is None else among[tokens]
         return found - logits.logsumexp(-1, keepdim=True), tokens
 
     def begin(self, ids: Sequence[int], capacity: int) -> tuple[KVCache, int]:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from mtgen.engine.cache import KVCache
 from mtgen.engine.linear import Updates
 from mtgen.engine.memory import release_free_memory
-from mtgen.engine.native import Found, NativeExpert, NativeTrunk, Part, Rows
+from mtgen.engine.native import Found, NativeExpert, NativeTrunk, Part, Rows, ShortList
 from mtgen.errors import InterruptedWorkError
 
 STEPS = "steps"
@@ -110,15 +111,19 @@ Choose = Callable[[Float[Tensor, " V"]], int | None]
 class Job:
     """Positions of one request that wait to be computed, and what is found there."""
 
-    def __init__(self, rows: Rows, wanted: Int32[np.ndarray, " R"], k: int = 0) -> None:
+    def __init__(
+        self, rows: Rows, wanted: Int32[np.ndarray, " R"], k: int = 0,
+        among: ShortList | None = None,
+    ) -> None:  # fmt: skip
         """A job.
 
         Args:
             rows: What to compute.
             wanted: Which of the rows' logits are asked for.
             k: See `Part`.
+            among: See `Part`.
         """
-        self.rows, self.wanted, self.k = rows, wanted, k
+        self.rows, self.wanted, self.k, self.among = rows, wanted, k, among
         self.done = 0
         self.found: list[Found] = []
         self.error: BaseException | None = None
@@ -134,7 +139,8 @@ class Job:
     def part(self, count: int) -> Part:
         """Its next rows."""
         inside = (self.wanted >= self.done) & (self.wanted < self.done + count)
-        return Part(self.rows.first(count), self.wanted[inside] - self.done, self.k)
+        wanted = self.wanted[inside] - self.done
+        return Part(self.rows.first(count), wanted, self.k, self.among)
 
     def advance(self, count: int, found: Found) -> None:
         """Takes what was computed of its next rows."""
@@ -223,6 +229,8 @@ class TextJob(Job):
                 self._resume(self)
 
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 Ended = tuple[Job, BaseException | None]
 """A job that is over, and what went wrong."""
 
@@ -245,16 +253,26 @@ class Schedule:
         self._thread: threading.Thread | None = None
         self._process = os.getpid()
         self._experts: list[tuple[Sequence[Updates], NativeExpert]] = []
-        self._experts_lock = threading.Lock()
+        self._short_lists: list[tuple[Tensor, ShortList]] = []
+        self._making = threading.Lock()
 
     def expert(self, updates: Sequence[Updates]) -> NativeExpert:
         """An expert in the kernels' form, made when it is first used."""
-        with self._experts_lock:
-            for known, found in self._experts:
-                if known is updates:
+        return self._made(updates, self._experts, NativeExpert)
+
+    def short_list(self, tokens: Int64[Tensor, " N"]) -> ShortList:
+        """Some tokens in the kernels' form, made when they are first used."""
+        return self._made(tokens, self._short_lists, ShortList)
+
+    def _made(
+        self, of: Given, kept: list[tuple[Given, Made]], make: Callable[[Given, NativeTrunk], Made]
+    ) -> Made:
+        with self._making:
+            for known, found in kept:
+                if known is of:
                     return found
-            found = NativeExpert(updates, self.trunk)
-            self._experts.append((updates, found))
+            found = make(of, self.trunk)
+            kept.append((of, found))
             return found
 
     def forward(
@@ -278,15 +296,20 @@ class Schedule:
         return logits
 
     def likeliest(
-        self, ids: Int64[Tensor, "B T"], cache: KVCache, k: int, expert: Sequence[Updates] | None
+        self,
+        ids: Int64[Tensor, "B T"],
+        cache: KVCache,
+        k: int,
+        expert: Sequence[Updates] | None,
+        among: Int64[Tensor, " N"] | None,
     ) -> tuple[Float[Tensor, "B k"], Int64[Tensor, "B k"]]:
         """See `mtgen.engine.runtime.Runtime.likeliest`; k is `MOST_LIKELY` at most."""
-        _, parts = self._computed(ids, cache, False, k, expert)
+        _, parts = self._computed(ids, cache, False, k, expert, among)
         return torch.cat([x for x, _ in parts]), torch.cat([y for _, y in parts if y is not None])
 
     def _computed(
         self, ids: Tensor, cache: KVCache, all_logits: bool, k: int,
-        expert: Sequence[Updates] | None,
+        expert: Sequence[Updates] | None, among: Tensor | None = None,
     ) -> tuple[Rows, list[Found]]:  # fmt: skip
         """Computes positions; which these were, and what is found there."""
         length = ids.shape[1]
@@ -299,12 +322,14 @@ class Schedule:
         else:
             last = rows.table[:, Rows.SLOT] == cache.length + length - 1
             wanted = np.flatnonzero(last).astype(np.int32)
-        found = self._done(rows, wanted, k)
+        found = self._done(rows, wanted, k, None if among is None else self.short_list(among))
         cache.length += length
         return rows, found
 
-    def _done(self, rows: Rows, wanted: Int32[np.ndarray, " R"], k: int) -> list[Found]:
-        job = Job(rows, wanted, k)
+    def _done(
+        self, rows: Rows, wanted: Int32[np.ndarray, " R"], k: int, among: ShortList | None = None
+    ) -> list[Found]:
+        job = Job(rows, wanted, k, among)
         self._add(job)
         return job.wait()
 

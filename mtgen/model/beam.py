@@ -87,6 +87,7 @@ def beam_search(
     length_penalty: float = 1.0,
     bonus: Bonus | None = None,
     expert: Sequence[Updates] | None = None,
+    among: Int64[Tensor, " N"] | None = None,
     stop: threading.Event | None = None,
 ) -> Iterator[tuple[int, list[Hypothesis]]]:
     """The likeliest continuations, as `transformers` finds them with `early_stopping=True`.
@@ -106,6 +107,7 @@ def beam_search(
         length_penalty: Exponent of the length by which log-probabilities are divided.
         bonus: Preferences that are no part of the model, such as a mark's; none for an end.
         expert: Low-rank updates of each layer.
+        among: Tokens that may be written, ends included; None is all.
         stop: Ends the search before the next step once it is set.
 
     Yields:
@@ -129,7 +131,7 @@ def beam_search(
     length = 0
     while True:
         length += 1
-        found, candidates = runtime.likeliest(ids, cache, num_candidates, expert)
+        found, candidates = runtime.likeliest(ids, cache, num_candidates, expert, among)
         sums = found + scores[going][:, None]
         if bonus is not None:
             sums += bonus(written[going], candidates) * ~torch.isin(candidates, ends_at)

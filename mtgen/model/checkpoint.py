@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mtgen.engine.linear import LowRankUpdate, Updates
+from mtgen.engine.native import MOST_LIKELY
 from mtgen.errors import CacheWriteError, CorruptedFileError, WeightsNotFoundError
 from mtgen.model.autoencoder import Autoencoder, AutoencoderConfig
 from mtgen.model.config import TrunkConfig
@@ -21,6 +23,7 @@ from mtgen.model.files import (
     AUTOENCODER,
     IMAGE_EXPERT,
     PICTURE_TOKENIZER,
+    TARGET_VOCABULARY,
     TRANSLATION_EXPERT,
     WEIGHTS,
 )
@@ -148,6 +151,40 @@ def load_translation_expert(
         {name: LowRankUpdate(*factors, dtype) for name, factors in expert.updates(layer).items()}
         for layer in range(trunk.n_layer)
     ]
+
+
+def load_target_vocabulary(
+    vocab_size: int, eos_ids: Collection[int], path: Path = WEIGHTS / TARGET_VOCABULARY
+) -> dict[str, Int64[Tensor, " N"]]:
+    """Tokens that translations into some languages need, ascending.
+
+    Args:
+        vocab_size: Of the trunk.
+        eos_ids: What ends a text, which all need.
+        path: Of the file, which may be missing: then there is no such language.
+
+    Raises:
+        CorruptedFileError: it is damaged, does not fit the trunk, or has fewer tokens than a beam
+            search may ask for.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        lists = {lang: tokens.tolist() for lang, tokens in load_file(path).items()}
+        found = {lang: torch.tensor(sorted({*x, *eos_ids})) for lang, x in lists.items()}
+        fits = all(
+            x.dtype == torch.int64 and 0 <= x[0] and x[-1] < vocab_size for x in found.values()
+        )
+    except UNREADABLE as error:
+        raise CorruptedFileError(
+            f"the lists of tokens {path} are damaged ({error}); fetch the file again"
+        ) from None
+    if not fits or any(len(tokens) < MOST_LIKELY for tokens in found.values()):
+        raise CorruptedFileError(
+            f"the lists of tokens {path} do not fit this trunk, or are too short; "
+            "'python -m mtgen.data vocabulary' makes new ones"
+        )
+    return found
 
 
 def _load(path: Path, kind: type[Config], make: Callable[[Config], Module]) -> Module:

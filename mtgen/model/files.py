@@ -13,6 +13,8 @@ AUTOENCODER = "autoencoder.safetensors"
 PICTURE_TOKENIZER = "picture_tokenizer.safetensors"
 IMAGE_EXPERT = "image_expert.safetensors"
 TRANSLATION_EXPERT = "translation_expert.safetensors"
+TARGET_VOCABULARY = "target_vocabulary.safetensors"
+"""Which tokens translations into some languages need; see `mtgen.data.vocabulary`."""
 TRANSLATION_QUALITY = "translation_quality.json"
 """What quality a sentence of some confidence has had; see `evals.translation_quality`."""
 

@@ -13,6 +13,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
+
+from jaxtyping import Int64
+from torch import Tensor
 
 from mtgen.engine import LlamaRuntime
 from mtgen.engine.linear import Updates
@@ -121,6 +125,7 @@ class Translator:
         stop: Ends the work before the next token once it is set.
         writer: Makes what takes the tokens of a translation that is sampled.
         bonus: What beams prefer, for the mark of those that are searched.
+        vocabularies: Of languages that need few of the tokens, those that beams may write.
     """
 
     def __init__(
@@ -132,9 +137,10 @@ class Translator:
         stop: threading.Event,
         writer: Callable[[], Writer] = Unmarked,
         bonus: Bonus | None = None,
+        vocabularies: Mapping[str, Int64[Tensor, " N"]] = MappingProxyType({}),
     ) -> None:
         self.request, self.runtime, self.tokenizer = request, runtime, tokenizer
-        self.expert, self.stop = expert, stop
+        self.expert, self.stop, self.vocabularies = expert, stop, vocabularies
         self.writer, self.bonus = writer, bonus
         self.terms = Terms(request.glossary)
 
@@ -168,7 +174,7 @@ class Translator:
                 margin=math.inf if request.num_alternatives else MARGIN,
                 suffix=None if request.num_alternatives else SUFFIX,
                 length_penalty=request.length_penalty, bonus=self.bonus if marked else None,
-                expert=self.expert, stop=self.stop,
+                expert=self.expert, among=self.vocabularies.get(tgt_lang), stop=self.stop,
             )  # fmt: skip
         for place, hypotheses in results:
             texts = set()
@@ -347,6 +353,7 @@ class TranslationStream:
         writer: Callable[[], Writer] = Unmarked,
         bonus: Bonus | None = None,
         marks: tuple[str, ...] = (),
+        vocabularies: Mapping[str, Int64[Tensor, " N"]] = MappingProxyType({}),
     ) -> None:
         """Finds out the source language where it is not given.
 
@@ -362,6 +369,7 @@ class TranslationStream:
             writer: See `Translator`.
             bonus: See `Translator`.
             marks: What these mark it with, for the `TranslationGeneration`.
+            vocabularies: See `Translator`.
 
         Raises:
             LanguageError: it cannot be told, or is not one of ours.
@@ -390,7 +398,7 @@ class TranslationStream:
             self.langs.insert(1, PIVOT)
         self._tokenizer, self._model, self._marks = tokenizer, model, marks
         self._translator = Translator(
-            self.request, runtime, tokenizer, expert, self._stopped, writer, bonus
+            self.request, runtime, tokenizer, expert, self._stopped, writer, bonus, vocabularies
         )
         self._generation: TranslationGeneration | None = None
         self._steps = self._run()

@@ -39,9 +39,14 @@ except ImportError as error:
 
 
 def address(scope: Mapping[str, Any]) -> str:
-    """A visitor's, of an ASGI request."""
-    forwarded = dict(scope.get("headers") or ()).get(b"x-forwarded-for")
-    if forwarded:
+    """A visitor's, of an ASGI request.
+
+    A tool of an MCP client is called by the copy itself, in requests of which only some pass the
+    visitor's headers on: these count by their connection.
+    """
+    headers = dict(scope.get("headers") or ())
+    forwarded = headers.get(b"x-forwarded-for")
+    if forwarded and headers.get(b"x-gradio-user") != b"mcp":
         return forwarded.decode("latin-1")
     return str((scope.get("client") or ("nobody",))[0])
 
@@ -71,7 +76,7 @@ class Named:
         await self.app(scope, receive, named if scope["type"] == "http" else send)
 
 
-def build(trunk: str | None, weights: str | None) -> Any:
+def build(trunk: str | None, weights: str | None, mcp: bool) -> Any:
     """The page as an ASGI application, its model on the way."""
     import gradio as gr
 
@@ -84,7 +89,7 @@ def build(trunk: str | None, weights: str | None) -> Any:
     model = SharedModel(lambda: mtgen.load(trunk, weights=weights), Path(weights or WEIGHTS))
     page = ui.build_app(model)
     app = FastAPI(lifespan=LibreTranslate(model, page).lifespan)
-    gr.mount_gradio_app(app, page, path="/", **ui.looks())
+    gr.mount_gradio_app(app, page, path="/", mcp_server=mcp, **ui.looks())
     model.start()
     return Named(app, serve.get_replica_context().replica_id.unique_id)
 
@@ -108,10 +113,10 @@ def serve_replicas(options: Namespace) -> None:
         serve.start(http_options=HTTPOptions(host=options.host, port=options.port))
     except Exception as error:  # Ray raises plain ones
         raise MtgenError(f"Ray does not start: {error}") from None
-    trunk, weights = options.trunk, options.weights
+    asked = options.trunk, options.weights, options.mcp
 
     def page() -> Any:
-        return build(trunk, weights)
+        return build(*asked)
 
     router: dict[str, Any] = {
         "request_router_class": ByVisitor, "request_router_kwargs": {"num_fallback_replicas": 0}

@@ -33,6 +33,7 @@ def command(shell):
         (["build", "images", "--out", "x", "--only", "notto"], "Did you mean 'noto'?"),
         (["check", "nowhere"], "nowhere holds no built set"),
         (["hold-out", "none.txt"], "there is no file none.txt"),
+        (["vocabulary", "nowhere", "--out", "x"], "nowhere holds no packed parallel"),
         (["lock", "left-pad"], "'left-pad' names no package"),
     ],
 )

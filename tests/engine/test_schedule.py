@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import threading
 import time
@@ -16,6 +15,7 @@ from mtgen.engine import LlamaRuntime, native
 from mtgen.engine.schedule import AHEAD, ROUNDS, STEPS, Turn
 from mtgen.errors import InterruptedWorkError
 from tests.conftest import save_tiny
+from tests.threads import kill
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="no compiler, or no AVX2")
 
@@ -81,10 +81,7 @@ def test_when_the_thread_that_computes_is_killed_nobody_waits_and_the_next_is_se
 
     asking = ThreadPoolExecutor(1).submit(ask)
     thread = runtime.schedule._thread
-    killed = ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
-    )
-    assert killed == 1
+    assert kill(thread)
     thread.join(5)
     assert not thread.is_alive()
     for tokens in streams:

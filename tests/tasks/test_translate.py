@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import threading
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mtgen.engine import LlamaRuntime
 from mtgen.errors import (
+    CorruptedFileError,
     EmptyPromptError,
     InvalidTextError,
     LanguageError,
@@ -19,7 +22,7 @@ from mtgen.errors import (
     WeightsNotFoundError,
 )
 from mtgen.model.checkpoint import load_translation_expert
-from mtgen.model.files import TRANSLATION_EXPERT
+from mtgen.model.files import TARGET_VOCABULARY, TRANSLATION_EXPERT
 from mtgen.model.transformer import LowRankConfig, LowRankExpert, TrunkModel
 from mtgen.pipeline import Pipeline
 from mtgen.requests import TranslationRequest
@@ -55,6 +58,45 @@ def test_the_runtime_applies_the_expert_as_training_does(tiny_trunk, pipeline):
     plain = runtime.forward(ids, runtime.new_cache(5), all_logits=True)
     assert torch.allclose(found, wanted, atol=1e-3)
     assert not torch.allclose(found, plain, atol=1e-2)
+
+
+def test_beams_write_only_what_a_language_needs(tiny_trunk, tiny_translation_weights, tmp_path):
+    free = Pipeline.load(tiny_trunk, weights=tiny_translation_weights)
+    wanted = {lang: free.translate("The old man sleeps.", source="en", target=lang).text
+              for lang in ("de", "fr")}  # fmt: skip
+    vowels = set("aeiouAEIOU")
+    assert vowels & set(wanted["de"])
+    assert vowels & set(wanted["fr"])
+    texts = [free.tokenizer.decode([n]) for n in range(free.runtime.config.vocab_size)]
+    tokens = [n for n, text in enumerate(texts) if text and not vowels & set(text)]
+    shutil.copytree(tiny_translation_weights, tmp_path, dirs_exist_ok=True)
+    save_file({"de": torch.tensor(tokens, dtype=torch.int32)}, tmp_path / TARGET_VOCABULARY)
+    for precision in ("packed", "float32"):
+        bound = Pipeline.load(tiny_trunk, weights=tmp_path, precision=precision)
+        result = bound.translate("The old man sleeps.", source="en", target="de")
+        assert result.text
+        assert not vowels & set(result.text)
+        assert vowels & set(bound.translate("The old man sleeps.", source="en", target="fr").text)
+        if precision == "packed":
+            assert bound.translation_model != free.translation_model
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [(b"x", "are damaged"), (range(40_000, 40_100), "do not fit"), ([7], "too short")],
+)
+def test_lists_of_tokens_that_do_not_fit_are_one_sentence(
+    tiny_trunk, tiny_translation_weights, tmp_path, content, why
+):
+    shutil.copytree(tiny_translation_weights, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / TARGET_VOCABULARY
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        save_file({"fr": torch.tensor(content, dtype=torch.int32)}, path)
+    pipeline = Pipeline.load(tiny_trunk, weights=tmp_path)
+    with pytest.raises(CorruptedFileError, match=why):
+        pipeline.translate("Hello.", source="en", target="fr")
 
 
 @pytest.mark.parametrize("settings", [{}, {"num_beams": 1}, {"temperature": 1.0, "seed": 3}])

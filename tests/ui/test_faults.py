@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import random
 import resource
@@ -21,6 +20,7 @@ import pytest
 from gradio_client import Client
 
 from mtgen.engine import native
+from tests.threads import kill
 from tests.ui.conftest import Server, free_port
 
 LONG = {"prompt": "Tell me a long story.", "max_new_tokens": 150, "temperature": 0.0}
@@ -199,12 +199,6 @@ def inside(tiny) -> Iterator[str]:
     page.close(verbose=False)
 
 
-def killed(thread: threading.Thread) -> bool:
-    """Lets a thread end where it is."""
-    kill = ctypes.pythonapi.PyThreadState_SetAsyncExc
-    return kill(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)) == 1
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.skipif(native.library() is None, reason="the trunk has no thread of its own then")
 def test_a_worker_that_is_killed_takes_nobody_with_it(inside):
@@ -214,7 +208,7 @@ def test_a_worker_that_is_killed_takes_nobody_with_it(inside):
     while not all(job.outputs() or job.done() for job in jobs):
         time.sleep(0.001)
     workers = [thread for thread in threading.enumerate() if thread.name == "trunk"]
-    assert [killed(thread) for thread in workers] == [True]
+    assert [kill(thread) for thread in workers] == [True]
     for job in jobs:  # each gets its answer or an error, soon
         with contextlib.suppress(Exception):
             job.result(timeout=20)
