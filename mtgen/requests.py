@@ -265,7 +265,7 @@ class TranslationRequest:
     """Key of LANGUAGES."""
     source: str | None = None
     """Key of LANGUAGES; None finds out."""
-    num_beams: int = 4
+    num_beams: int = 3
     """Hypotheses that are followed, 1..8; 1 is greedy."""
     length_penalty: float = 1.0
     """Exponent of the length by which a hypothesis' log-probability is divided, -2..2."""

@@ -29,7 +29,7 @@ from mtgen.engine.yardsticks import Run
 from mtgen.errors import SettingError
 from mtgen.model.tokenizer import translation_prompt
 from mtgen.pipeline import Pipeline
-from mtgen.requests import Message, TextRequest, check_number
+from mtgen.requests import Message, TextRequest, TranslationRequest, check_number
 
 PROMPT = "Explain in a few paragraphs how a lighthouse helps ships at night."
 LONG_PROMPT = " ".join(
@@ -263,6 +263,7 @@ def bench_translation(pipeline: Pipeline, rounds: int, count: int) -> list[Row]:
     """One sentence, and many at once."""
     many = sentences(count)
     expert, tokenizer = pipeline.translation_expert(), pipeline.tokenizer
+    num_beams = TranslationRequest(text="x", target=TARGET).num_beams
     one = {
         OURS: lambda: timed(lambda: pipeline.translate(many[0], source=SOURCE, target=TARGET)),
         "greedy": lambda: timed(
@@ -277,14 +278,14 @@ def bench_translation(pipeline: Pipeline, rounds: int, count: int) -> list[Row]:
 
     runs: dict[str, Callable[[], float]] = {OURS: ours, "greedy": lambda: ours(num_beams=1)}
     if yardsticks.is_installed("ctranslate2"):
-        once = yardsticks.ctranslate2_int8(pipeline.folder, expert, 4, 32)
+        once = yardsticks.ctranslate2_int8(pipeline.folder, expert, num_beams, 32)
         coded = [tokenizer.encode(text) for text in many]
         prompts = [translation_prompt(ids, SOURCE, TARGET, tokenizer) for ids in coded]
         limits = [2 * len(ids) + 12 for ids in coded]
         ends = sorted(tokenizer.eos_ids)
         runs["CTranslate2 int8"] = lambda: len(many) / once(prompts, limits, ends)
     found = interleaved(runs, max(rounds // 2, 1), f"{count} sentences")
-    rows.append(row("translate", f"{count} sentences, 4 beams", "sentences/s", found))
+    rows.append(row("translate", f"{count} sentences, {num_beams} beams", "sentences/s", found))
     return rows
 
 

@@ -58,23 +58,6 @@ INLINE vec v_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 INLINE vec v_round(vec a) { return _mm512_roundscale_ps(a, 8); }
 INLINE vec v_abs(vec a) { return _mm512_abs_ps(a); }
 INLINE float v_sum(vec a) { return _mm512_reduce_add_ps(a); }
-/* The sums of LANES vectors: halves of pairs are added until a lane is one of them. */
-INLINE vec v_sums(const vec *x) {
-  vec two[8], four[4];
-  for (int i = 0; i < 8; i++)
-    two[i] = v_add(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]),
-                   _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
-  for (int i = 0; i < 4; i++) {
-    __m512d a = _mm512_castps_pd(two[2 * i]), b = _mm512_castps_pd(two[2 * i + 1]);
-    four[i] = v_add(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
-                    _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-  }
-  for (int i = 0; i < 2; i++)
-    two[i] = v_add(_mm512_shuffle_f32x4(four[2 * i], four[2 * i + 1], 0x88),
-                   _mm512_shuffle_f32x4(four[2 * i], four[2 * i + 1], 0xDD));
-  return v_add(_mm512_shuffle_f32x4(two[0], two[1], 0x88),
-               _mm512_shuffle_f32x4(two[0], two[1], 0xDD));
-}
 INLINE float v_most(vec a) { return _mm512_reduce_max_ps(a); }
 INLINE vec v_power(vec n) { /* 2 to whole numbers, -127 gives 0 */
   __m512i bits = _mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127));
@@ -133,22 +116,6 @@ INLINE float v_sum(vec x) {
   for (int i = 0; i < 8; i++) sum += parts[i];
   return sum;
 }
-INLINE __m256 sums_half(const vec *x) {
-  __m256 two[4], four[2];
-  for (int i = 0; i < 4; i++) {
-    __m256 a = _mm256_add_ps(x[2 * i].a, x[2 * i].b);
-    __m256 b = _mm256_add_ps(x[2 * i + 1].a, x[2 * i + 1].b);
-    two[i] = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-  }
-  for (int i = 0; i < 2; i++) {
-    __m256d a = _mm256_castps_pd(two[2 * i]), b = _mm256_castps_pd(two[2 * i + 1]);
-    four[i] = _mm256_add_ps(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)),
-                            _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
-  }
-  return _mm256_add_ps(_mm256_permute2f128_ps(four[0], four[1], 0x20),
-                       _mm256_permute2f128_ps(four[0], four[1], 0x31));
-}
-INLINE vec v_sums(const vec *x) { return (vec){sums_half(x), sums_half(x + 8)}; }
 INLINE float v_most(vec x) {
   float parts[8];
   _mm256_storeu_ps(parts, _mm256_max_ps(x.a, x.b));
@@ -656,20 +623,14 @@ INLINE void attend(
   int room = padded(length);
   vec q[MAX_GROUP * MAX_HEAD];
   for (int i = 0; i < group * n; i++) q[i] = v_load(query + i * LANES);
-  vec products[MAX_GROUP * LANES];
-  for (int i = 0; i < group * LANES; i++) products[i] = v_set(0);
-  for (int first = 0; first < length; first += LANES) {
-    for (int p = first; p < length && p < first + LANES; p++) {
-      vec k[MAX_HEAD];
-      for (int i = 0; i < n; i++) k[i] = v_bf16(keys + offsets[p] + i * LANES);
-      for (int h = 0; h < group; h++) {
-        vec sum = v_mul(q[h * n], k[0]);
-        for (int i = 1; i < n; i++) sum = v_fma(q[h * n + i], k[i], sum);
-        products[h * LANES + p - first] = sum;
-      }
+  for (int p = 0; p < length; p++) {
+    vec k[MAX_HEAD];
+    for (int i = 0; i < n; i++) k[i] = v_bf16(keys + offsets[p] + i * LANES);
+    for (int h = 0; h < group; h++) {
+      vec sum = v_mul(q[h * n], k[0]);
+      for (int i = 1; i < n; i++) sum = v_fma(q[h * n + i], k[i], sum);
+      scores[h * room + p] = v_sum(sum);
     }
-    for (int h = 0; h < group; h++)
-      v_store(scores + h * room + first, v_sums(products + h * LANES));
   }
   float total[MAX_GROUP];
   for (int h = 0; h < group; h++) {

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtgen.marks.gumbel import MIDDLES, GumbelMark, sum_p_value, uniforms
 
-STRENGTH = 1.0
+STRENGTH = 1.05
 """Nats between the token that the key likes best and the one it likes least."""
 SLOPE = 0.4
 """Of the density 1 + SLOPE (2 u - 1) that the numbers of marked tokens have, about."""
