@@ -6,10 +6,11 @@ vocabulary selection, L'Hostis et al., arXiv:1610.00072).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
+import pyarrow as pa
 from jaxtyping import Int64
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer
@@ -19,9 +20,11 @@ from mtgen.data.packed import Packed
 from mtgen.errors import BadRequestError, SettingError
 from mtgen.model.trunk import sha256_of, writing
 
+NAME = re.compile("Ġ[A-Z][a-z]+")
+"""A token that may be a name: a word with the space before it, as byte-level vocabularies write."""
 LEAST = 3
-"""How often a token must stand in translations; rarer ones are mostly parts of names."""
-MOST_SHARE = 0.5
+"""How often a token must stand in translations; rarer ones are parts of rare words."""
+MOST_SHARE = 0.6
 """Of the vocabulary; a language that needs more gains nothing and gets no list."""
 
 
@@ -34,8 +37,9 @@ def count_tokens(packed: Packed, vocab_size: int) -> dict[str, Int64[np.ndarray,
     """
     found: dict[str, Int64[np.ndarray, " V"]] = {}
     for batch in packed.batches:
-        for lang in pc.unique(batch["tgt_lang"]).to_pylist():
-            rows = pc.filter(batch["translation"], pc.equal(batch["tgt_lang"], lang))
+        langs = batch["tgt_lang"].to_numpy(zero_copy_only=False)
+        for lang in sorted(set(langs)):
+            rows = batch["translation"].filter(pa.array(langs == lang))
             counts = np.bincount(rows.flatten().to_numpy(), minlength=vocab_size)
             found[lang] = found.get(lang, 0) + counts
     return found
@@ -44,7 +48,8 @@ def count_tokens(packed: Packed, vocab_size: int) -> dict[str, Int64[np.ndarray,
 def write_vocabulary(pack: Path, out: Path, trunk: Path, least: int = LEAST) -> dict[str, int]:
     """Writes a sorted list of tokens for each language that needs few.
 
-    Each has the tokens of all single bytes, so that anything can be spelt.
+    Each has the tokens of all single bytes, so that anything can be spelt, and those of words that
+    begin with a capital, so that names are copied as ever.
 
     Args:
         pack: Folder of the packed parallel text.
@@ -66,15 +71,17 @@ def write_vocabulary(pack: Path, out: Path, trunk: Path, least: int = LEAST) -> 
     tokenizer = Tokenizer.from_file(str(path))
     size = tokenizer.get_vocab_size()
     spelt = [tokenizer.token_to_id(byte) for byte in ByteLevel.alphabet()]
-    spelt = [token for token in spelt if token is not None]
+    names = [token for text, token in tokenizer.get_vocab().items() if NAME.fullmatch(text)]
+    always = [token for token in spelt if token is not None] + names
     lists = {}
     for lang, counts in sorted(count_tokens(packed, size).items()):
-        counts[spelt] = max(least, 1)
+        counts[always] = max(least, 1)
         lists[lang] = np.flatnonzero(counts >= least).astype(np.int32)
     lists = {lang: tokens for lang, tokens in lists.items() if len(tokens) < MOST_SHARE * size}
     if not lists:
         raise SettingError(
-            f"each language needs half of the {size:,} tokens or more; ask for a larger --least"
+            f"each language needs {MOST_SHARE:.0%} of the {size:,} tokens or more; "
+            "ask for a larger --least"
         )
     partial = out.with_name(out.name + ".part")
     with writing(out.parent, "make room there or choose another folder"):

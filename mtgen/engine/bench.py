@@ -213,6 +213,11 @@ def pace_of_streams(pipeline: Pipeline, count: int, num_tokens: int, mark: str =
         return made / (time.perf_counter() - began)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 stream`, `8 streams together`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s together"
+
+
 def bench_scaling(pipeline: Pipeline, rounds: int, num_tokens: int) -> list[Row]:
     """What longer prompts, more streams, more sentences and other pictures cost."""
     runtime, tokenizer = pipeline.runtime, pipeline.tokenizer
@@ -246,16 +251,16 @@ def bench_scaling(pipeline: Pipeline, rounds: int, num_tokens: int) -> list[Row]
         for what, values in firsts.items()
     ]
     rows += measured("tokens/s", {
-        f"{n} streams together": lambda n=n: pace_of_streams(pipeline, n, num_tokens)
+        counted(n, "stream"): lambda n=n: pace_of_streams(pipeline, n, num_tokens)
         for n in (1, 2, 4, 8, 16, 32)
     })  # fmt: skip
     rows += measured(
-        "sentences/s", {f"{n} sentences": lambda n=n: translated(n) for n in (1, 8, 32, 200)}
+        "sentences/s", {counted(n, "sentence"): lambda n=n: translated(n) for n in (1, 8, 32, 200)}
     )
     return rows + measured("s", {
-        **{f"{n} pictures of 256 px": drawn(num_images=n) for n in (1, 2, 4)},
-        "one picture of 128 px": drawn(size_px=128),
-        **{f"one picture in {n} rounds": drawn(num_inference_steps=n) for n in (4, 64)},
+        **{counted(n, "picture"): drawn(num_images=n) for n in (1, 2, 4)},
+        "1 picture of 128 px": drawn(size_px=128),
+        **{f"1 picture in {n} rounds": drawn(num_inference_steps=n) for n in (4, 64)},
     })  # fmt: skip
 
 

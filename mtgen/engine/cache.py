@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import mmap
 import os
 import threading
 from collections.abc import Sequence
@@ -13,18 +11,6 @@ from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
 from mtgen.model.config import TrunkConfig
-
-
-PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
-
-
-def apart(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """A tensor in memory of its own, which goes back to the system with it.
-
-    In a heap, keys and values would lie among what is there for a moment only, and keep its pages.
-    """
-    room = mmap.mmap(-1, math.prod(shape) * dtype.itemsize, **PRIVATE)
-    return torch.frombuffer(room, dtype=dtype).view(*shape)
 
 
 class KVCache:
@@ -55,7 +41,7 @@ class KVCache:
         """
         batch = 1 if padding is None else len(padding)
         shape = (config.n_layer, 2, batch * copies, config.n_kv_head, capacity, config.head_dim)
-        self.data: Float[Tensor, "L 2 S G P D"] = apart(shape, dtype)
+        self.data: Float[Tensor, "L 2 S G P D"] = torch.empty(shape, dtype=dtype)
         self.padding = padding
         self.history: Int32[Tensor, "B P"] | None = None
         """Stream of each position; None as long as each row has its own."""
@@ -157,8 +143,7 @@ class Prefixes:
         length = min(len(ids) - 1, cache.length)
         if length < SHORTEST:
             return
-        filled = cache.data[..., :length, :]
-        data = apart(filled.shape, filled.dtype).copy_(filled)
+        data = cache.data[..., :length, :].clone()
         with self._lock:
             known = tuple(ids[:length])
             self._kept = [pair for pair in self._kept if pair[0] != known[: len(pair[0])]]
