@@ -39,14 +39,9 @@ except ImportError as error:
 
 
 def address(scope: Mapping[str, Any]) -> str:
-    """A visitor's, of an ASGI request.
-
-    A tool of an MCP client is called by the copy itself, in requests of which only some pass the
-    visitor's headers on: these count by their connection.
-    """
-    headers = dict(scope.get("headers") or ())
-    forwarded = headers.get(b"x-forwarded-for")
-    if forwarded and headers.get(b"x-gradio-user") != b"mcp":
+    """A visitor's, of an ASGI request."""
+    forwarded = dict(scope.get("headers") or ()).get(b"x-forwarded-for")
+    if forwarded:
         return forwarded.decode("latin-1")
     return str((scope.get("client") or ("nobody",))[0])
 
@@ -76,7 +71,7 @@ class Named:
         await self.app(scope, receive, named if scope["type"] == "http" else send)
 
 
-def build(trunk: str | None, weights: str | None, mcp: bool) -> Any:
+def build(trunk: str | None, weights: str | None) -> Any:
     """The page as an ASGI application, its model on the way."""
     import gradio as gr
 
@@ -89,7 +84,7 @@ def build(trunk: str | None, weights: str | None, mcp: bool) -> Any:
     model = SharedModel(lambda: mtgen.load(trunk, weights=weights), Path(weights or WEIGHTS))
     page = ui.build_app(model)
     app = FastAPI(lifespan=LibreTranslate(model, page).lifespan)
-    gr.mount_gradio_app(app, page, path="/", mcp_server=mcp, **ui.looks())
+    gr.mount_gradio_app(app, page, path="/", **ui.looks())
     model.start()
     return Named(app, serve.get_replica_context().replica_id.unique_id)
 
@@ -98,11 +93,13 @@ def serve_replicas(options: Namespace) -> None:
     """Serves `options.replicas` copies until it is interrupted.
 
     Raises:
-        SettingError: too few or too many.
+        SettingError: too few or too many, or MCP clients are to be served as well.
         MtgenError: Ray does not start.
     """
     if not 1 <= options.replicas <= MOST_REPLICAS:
         raise SettingError(f"--replicas must be from 1 to {MOST_REPLICAS}, got {options.replicas}")
+    if options.mcp:  # the page calls itself for them, and its calls may reach another copy
+        raise SettingError("--mcp does not go with --replicas; leave out one of them")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     cores = usable_cores()
     local: dict[str, Any] = {"logging_level": "ERROR"}
@@ -113,10 +110,10 @@ def serve_replicas(options: Namespace) -> None:
         serve.start(http_options=HTTPOptions(host=options.host, port=options.port))
     except Exception as error:  # Ray raises plain ones
         raise MtgenError(f"Ray does not start: {error}") from None
-    asked = options.trunk, options.weights, options.mcp
+    trunk, weights = options.trunk, options.weights
 
     def page() -> Any:
-        return build(*asked)
+        return build(trunk, weights)
 
     router: dict[str, Any] = {
         "request_router_class": ByVisitor, "request_router_kwargs": {"num_fallback_replicas": 0}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -24,25 +23,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def called_by_mcp(url: str, headers: dict[str, str] | None = None) -> tuple[list[str], str]:
-    """Names of the tools that a page offers to MCP clients, and what the first, a text, gives."""
-    from mcp import ClientSession
-    from mcp.client.streamable_http import streamablehttp_client
-
-    async def call() -> tuple[list[str], str]:
-        async with (
-            streamablehttp_client(url + "gradio_api/mcp/", headers) as (read, write, _),
-            ClientSession(read, write) as session,
-        ):
-            await session.initialize()
-            tools = (await session.list_tools()).tools
-            arguments = {"prompt": "Hello", "max_new_tokens": 4, "seed": 1}
-            result = await session.call_tool(tools[0].name, arguments)
-            return [tool.name for tool in tools], result.content[0].text
-
-    return asyncio.run(call())
 
 
 class Server:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from tests.ui.conftest import Server, called_by_mcp
+from tests.ui.conftest import Server
 
 
 @pytest.fixture(scope="module")
@@ -220,11 +221,25 @@ def test_ctrl_c_ends_the_server_without_a_traceback(tiny_trunk, tmp_path):
 
 @pytest.mark.slow
 def test_mcp_clients_find_the_endpoint_and_call_it(tiny_trunk, tmp_path):
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
     server = Server("--mcp", "--trunk", str(tiny_trunk), log=tmp_path / "log.txt")
+
+    async def talk() -> tuple[list[str], str]:
+        async with (
+            streamablehttp_client(server.url + "gradio_api/mcp/") as (read, write, _),
+            ClientSession(read, write) as session,
+        ):
+            await session.initialize()
+            tools = (await session.list_tools()).tools
+            arguments = {"prompt": "Hello", "max_new_tokens": 4, "seed": 1}
+            result = await session.call_tool(tools[0].name, arguments)
+            return [tool.name for tool in tools], result.content[0].text
 
     try:
         server.wait()
-        names, text = called_by_mcp(server.url)
+        names, text = asyncio.run(talk())
     finally:
         server.stop()
     kinds = ["text", "translate", "detect", "languages", "image", "verify", "runs", "scores"]
