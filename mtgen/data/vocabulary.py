@@ -1,6 +1,6 @@
 """Which tokens translations into a language need: those that training wrote a few times at least.
 
-A beam search that looks at these alone does a third of the vocabulary layer's work (static
+A beam search that looks at these alone does half of the vocabulary layer's work (static
 vocabulary selection, L'Hostis et al., arXiv:1610.00072).
 """
 
@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import torch
 from jaxtyping import Int64
-from safetensors.numpy import save_file
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 
 from mtgen.data.packed import Packed
 from mtgen.errors import BadRequestError, SettingError
-from mtgen.model.trunk import sha256_of, writing
+from mtgen.model.checkpoint import write_tensors
+from mtgen.model.trunk import sha256_of
+from mtgen.requests import check_number
 
 NAME = re.compile("Ġ[A-Z][a-z]+")
 """A token that may be a name: a word with the space before it, as byte-level vocabularies write."""
-LEAST = 3
-"""How often a token must stand in translations; rarer ones are parts of rare words."""
 MOST_SHARE = 0.6
 """Of the vocabulary; a language that needs more gains nothing and gets no list."""
 
@@ -45,7 +45,7 @@ def count_tokens(packed: Packed, vocab_size: int) -> dict[str, Int64[np.ndarray,
     return found
 
 
-def write_vocabulary(pack: Path, out: Path, trunk: Path, least: int = LEAST) -> dict[str, int]:
+def write_vocabulary(pack: Path, out: Path, trunk: Path, least: int) -> dict[str, int]:
     """Writes a sorted list of tokens for each language that needs few.
 
     Each has the tokens of all single bytes, so that anything can be spelt, and those of words that
@@ -55,16 +55,17 @@ def write_vocabulary(pack: Path, out: Path, trunk: Path, least: int = LEAST) -> 
         pack: Folder of the packed parallel text.
         out: The file, of safetensors.
         trunk: Folder of the trunk that it was packed for.
-        least: See LEAST.
+        least: How often a token must stand in translations, at least once.
 
     Returns:
         How many tokens each language has.
 
     Raises:
         BadRequestError: nothing is packed there, or for another trunk.
-        SettingError: no language needs few tokens.
+        SettingError: `least` is no such number, or no language needs few tokens.
         CacheWriteError: the file cannot be written.
     """
+    check_number("least", least, 1, 1_000_000, integer=True)
     packed, path = Packed(pack, "parallel"), trunk / "tokenizer.json"
     if packed.manifest["tokenizer_sha256"] != sha256_of(path):
         raise BadRequestError(f"{pack} was packed with another tokenizer than {path}; pack it anew")
@@ -75,17 +76,13 @@ def write_vocabulary(pack: Path, out: Path, trunk: Path, least: int = LEAST) -> 
     always = [token for token in spelt if token is not None] + names
     lists = {}
     for lang, counts in sorted(count_tokens(packed, size).items()):
-        counts[always] = max(least, 1)
-        lists[lang] = np.flatnonzero(counts >= least).astype(np.int32)
+        counts[always] = least
+        lists[lang] = torch.from_numpy(np.flatnonzero(counts >= least)).int()
     lists = {lang: tokens for lang, tokens in lists.items() if len(tokens) < MOST_SHARE * size}
     if not lists:
         raise SettingError(
             f"each language needs {MOST_SHARE:.0%} of the {size:,} tokens or more; "
             "ask for a larger --least"
         )
-    partial = out.with_name(out.name + ".part")
-    with writing(out.parent, "make room there or choose another folder"):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        save_file(lists, partial)
-        partial.replace(out)
+    write_tensors(out, lists)
     return {lang: len(tokens) for lang, tokens in lists.items()}

@@ -56,7 +56,17 @@ def save_weights(
         name: tensor.detach().to("cpu", torch.bfloat16).contiguous()
         for name, tensor in state.items()
     }
-    notes["config"] = json.dumps(dataclasses.asdict(config))
+    write_tensors(path, tensors, notes | {"config": json.dumps(dataclasses.asdict(config))})
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], notes: dict[str, str] | None = None
+) -> None:
+    """Writes tensors and metadata; the file appears whole or not at all.
+
+    Raises:
+        CacheWriteError: disk full or not writable.
+    """
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -34,6 +34,7 @@ def command(shell):
         (["check", "nowhere"], "nowhere holds no built set"),
         (["hold-out", "none.txt"], "there is no file none.txt"),
         (["vocabulary", "nowhere", "--out", "x"], "nowhere holds no packed parallel"),
+        (["vocabulary", "x", "--out", "x", "--least", "0"], "least must be"),
         (["lock", "left-pad"], "'left-pad' names no package"),
     ],
 )

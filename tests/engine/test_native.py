@@ -266,6 +266,7 @@ def test_a_cpu_with_avx2_alone_gives_the_same(tmp_path, monkeypatch, runtime):
         assert narrow.is_native
         apart = sorted(map(relative, logits(narrow), wanted))
         assert apart[4] < 1e-5
+        assert apart[7] < 1e-3
         assert apart[-1] < 0.02, "where a sum's last bit decides how an activation is rounded"
         assert list((tmp_path / "cache" / "kernels").glob("kernels-*.so"))
     finally:
